@@ -1,0 +1,13 @@
+"""mmcompress: smaller and faster convolutional models for OpenMMLab.
+
+Importing the package registers every algorithm, mutator, unit, network and data set.
+"""
+
+from mmcompress import compat
+
+compat.apply()  # before anything that imports an old dependency
+
+from mmcompress import core, datasets, engine, methods, models  # noqa: E402
+from mmcompress.version import __version__  # noqa: E402
+
+__all__ = ['__version__', 'core', 'datasets', 'engine', 'methods', 'models']

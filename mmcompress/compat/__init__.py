@@ -1,0 +1,47 @@
+"""The only room that knows that a dependency is old or broken.
+
+One module per fault. Each says in its docstring what is wrong, what is done about it, and when it
+does nothing; each has one function, ``apply``. A module can be deleted, with its line below, as
+soon as its fault is gone.
+"""
+
+from __future__ import annotations
+
+from . import (
+    checkpoints,
+    installed_packages,
+    missing_libraries,
+    mmcls_scope,
+    mmcv_version,
+    mmrazor_quantization,
+    mmrazor_types,
+    own_configs,
+    torchvision_ops,
+)
+
+__all__ = ['apply']
+
+_applied = False
+
+
+def apply() -> None:
+    """Put every remedy in place; a second call does nothing.
+
+    Imports mmengine and torch, which every user of mmcompress has imported anyway. Remedies for
+    other libraries wait until those are imported.
+    """
+    global _applied
+    if _applied:
+        return
+    _applied = True
+    # First, because importing mmengine.runner imports torchvision.
+    torchvision_ops.apply()
+    mmcv_version.apply()
+    mmrazor_quantization.apply()
+    mmrazor_types.apply()
+    checkpoints.apply()
+    own_configs.apply()
+    mmcls_scope.apply()
+    installed_packages.apply()
+    # After installed_packages: it has the last word on what mmengine.config calls.
+    missing_libraries.apply()

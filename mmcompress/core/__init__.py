@@ -1,0 +1,19 @@
+"""What every method shares. Imports no method."""
+
+from .algorithm import CompressionAlgorithm
+from .analyzer import Analysis, DependencyAnalyzer, UnitConfig
+from .clock import Clock
+from .errors import CompressionError
+from .mutator import ChannelMutator
+from .unit import ChannelUnit
+
+__all__ = [
+    'Analysis',
+    'ChannelMutator',
+    'ChannelUnit',
+    'Clock',
+    'CompressionAlgorithm',
+    'CompressionError',
+    'DependencyAnalyzer',
+    'UnitConfig',
+]

@@ -1,0 +1,97 @@
+"""CompressionAlgorithm: the registered wrapper that mmengine's runner trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmrazor.models.algorithms import BaseAlgorithm
+from torch import Tensor
+
+from mmcompress.registry import MODELS
+
+from .clock import Clock
+from .errors import CompressionError
+from .mutator import ChannelMutator
+
+
+class CompressionAlgorithm(BaseAlgorithm):
+    """Base of all methods: builds the architecture and lets a mutator make it compact.
+
+    Args:
+        architecture: Config of any OpenMMLab model, or the model. A config of the form
+            ``dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py')`` takes the model
+            of that config.
+        mutator_cfg: Config of the mutator.
+        target_pruning_ratio: Keep ratios, see
+            :func:`~mmcompress.core.units_file.keep_ratios`.
+        data_preprocessor: As for the architecture, whose own is used by default.
+        init_cfg: As for every mmengine module.
+
+    Raises:
+        CompressionError: If a name or ratio in the config is wrong.
+    """
+
+    def __init__(
+        self,
+        architecture: BaseModel | dict,
+        mutator_cfg: dict,
+        target_pruning_ratio: Any = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if isinstance(architecture, dict):
+            architecture = build_architecture(architecture, data_preprocessor)
+        # No recorder taps into the activations, so in-place ones may stay.
+        super().__init__(architecture, init_cfg=init_cfg, module_inplace=True)
+        self.mutator: ChannelMutator = MODELS.build(mutator_cfg)
+        self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio)
+        self._clock: Clock | None = None
+
+    def tick(self, clock: Clock) -> None:
+        """Called by ``CompressionHook`` before every training iteration.
+
+        Methods with a schedule extend it.
+        """
+        self._clock = clock
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """One step of training, as every mmengine model does it.
+
+        Raises:
+            CompressionError: If no hook tells the algorithm the time.
+        """
+        if self._clock is None:
+            raise CompressionError(
+                f"{type(self).__name__} needs to know how far training is: add "
+                "default_hooks = dict(compression=dict(type='mmcompress.CompressionHook')) to "
+                'the config (tools/train.py does so by itself)'
+            )
+        return super().train_step(data, optim_wrapper)
+
+
+def build_architecture(config: dict, data_preprocessor: dict | None = None) -> BaseModel:
+    """Build the model to be compressed.
+
+    Args:
+        config: Its config, or ``dict(cfg_path='lib::config.py', pretrained=False)``.
+        data_preprocessor: Taken over when the config has none of its own (mmengine's runner
+            hands the one at the top of a config to the outermost model).
+
+    Raises:
+        CompressionError: If the config names no type.
+    """
+    config = dict(config)
+    if 'cfg_path' in config and 'type' not in config:
+        from mmengine.hub import get_model
+
+        return get_model(**config)
+    if 'type' not in config:
+        raise CompressionError(
+            f'model.architecture has no `type`, only {", ".join(config) or "nothing"}; it has '
+            'to be the config of a model'
+        )
+    if data_preprocessor is not None and config.get('data_preprocessor') is None:
+        config['data_preprocessor'] = data_preprocessor
+    return MODELS.build(config)

@@ -1,0 +1,104 @@
+"""Load checkpoints safely, and say in one sentence when one doesn't fit."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+
+from .errors import CompressionError
+
+
+def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint without running code that it may contain.
+
+    Args:
+        path: A file, or any address that mmengine loads from.
+
+    Returns:
+        The checkpoint, with a ``state_dict``.
+
+    Raises:
+        CompressionError: If there is no such file, it isn't a checkpoint, or it would run code.
+    """
+    path = str(path)
+    local = '://' not in path
+    if local and not Path(path).is_file():
+        raise CompressionError(f'checkpoint: there is no file {path!r}')
+    try:
+        if local:
+            content = torch.load(path, map_location='cpu', weights_only=True)
+        else:
+            content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except pickle.UnpicklingError as error:
+        reason = next(
+            (line for line in str(error).splitlines() if 'GLOBAL' in line or 'global' in line),
+            str(error).splitlines()[0],
+        ).strip()
+        raise CompressionError(
+            f'checkpoint: {path!r} holds more than weights and was not loaded ({reason[:160]})'
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CompressionError(f'checkpoint: {path!r} is not a checkpoint ({first})') from None
+    if not isinstance(content, dict):
+        raise CompressionError(f'checkpoint: {path!r} holds no state_dict')
+    return content if 'state_dict' in content else {'state_dict': content}
+
+
+def check_fits(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """See that a state dict belongs to ``model``.
+
+    Raises:
+        CompressionError: If keys are missing, left over, or of another shape.
+    """
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    own = model.state_dict()
+    missing = [key for key in own if key not in state]
+    extra = [key for key in state if key not in own]
+    shapes = [
+        f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if missing or extra or shapes:
+        found = [f'{shapes[0]}'] if shapes else []
+        found += [f'{missing[0]} is missing'] if missing else []
+        found += [f'{extra[0]} is unknown'] if extra else []
+        raise CompressionError(
+            f'checkpoint: {str(path)!r} is of another model than {type(model).__name__}: '
+            f'{"; ".join(found)} ({len(missing)} missing, {len(extra)} unknown, '
+            f'{len(shapes)} of another shape)'
+        )
+
+
+def check_belongs(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
+    """See that a state dict has something to do with ``model``: fine-tuning swaps heads.
+
+    Raises:
+        CompressionError: If less than half of the model's tensors are in it.
+    """
+    own = model.state_dict()
+    fitting = sum(key in state and state[key].shape == own[key].shape for key in own)
+    if fitting * 2 < len(own):
+        raise CompressionError(
+            f'load_from: {str(path)!r} is of another model than {type(model).__name__}: only '
+            f'{fitting} of {len(own)} tensors fit'
+        )
+
+
+def load_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint that has to fit ``model`` exactly; returns the whole checkpoint.
+
+    Raises:
+        CompressionError: See :func:`load_checkpoint_file` and :func:`check_fits`.
+    """
+    content = load_checkpoint_file(path)
+    state = {key.removeprefix('module.'): value for key, value in content['state_dict'].items()}
+    check_fits(model, state, path)
+    model.load_state_dict(state)
+    return content

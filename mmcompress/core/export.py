@@ -1,0 +1,201 @@
+"""Trained algorithm -> static model of plain torch layers, verified before it is written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import nn
+
+from .algorithm import CompressionAlgorithm, build_architecture
+from .errors import CompressionError
+from .probe import Probe, tensors_in
+from .subnet import layer_widths
+from .unit import replace_module
+
+#: Largest difference between the outputs of the trained and the exported model, float32.
+TOLERANCE = 1e-5
+FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
+
+
+def to_static(algorithm: CompressionAlgorithm) -> BaseModel:
+    """A copy of the trained architecture in which every op is a plain torch layer.
+
+    An op is a module with a method ``to_static`` that returns its plain replacement.
+
+    Args:
+        algorithm: The trained algorithm; left as it is.
+
+    Returns:
+        The static model, in eval mode, on the algorithm's device.
+    """
+    model = copy.deepcopy(algorithm.architecture)
+    for name, module in list(model.named_modules()):
+        if hasattr(module, 'to_static'):
+            replace_module(model, name, module.to_static())
+    return model.eval()
+
+
+def export(
+    algorithm: CompressionAlgorithm,
+    cfg: Config,
+    out_dir: str | Path,
+    batches: Iterable[Any] = (),
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write the static model of a trained algorithm.
+
+    ``compact.pth`` holds the weights, ``compact.py`` a config that rebuilds the model through
+    mmengine (with the data and evaluators of ``cfg``), ``fix_subnet.json`` the widths. Before
+    anything appears in ``out_dir``, the model is rebuilt from these three files and compared
+    with the trained one on random images and on ``batches``.
+
+    Args:
+        algorithm: Trained, with its checkpoint loaded.
+        cfg: The config that it was trained with.
+        out_dir: Where to write.
+        batches: Real data as a dataloader gives it.
+        overwrite: Replace the files of an earlier export.
+
+    Returns:
+        ``max_difference`` between the outputs, the number of ``batches`` compared, and the
+        paths ``checkpoint``, ``config`` and ``subnet``.
+
+    Raises:
+        CompressionError: If the outputs differ by more than 1e-5, or files are in the way.
+    """
+    out_dir = Path(out_dir)
+    existing = [name for name in FILES if (out_dir / name).exists()]
+    if existing and not overwrite:
+        raise CompressionError(
+            f'{out_dir} already holds {", ".join(existing)}; name another folder or give '
+            '--overwrite'
+        )
+    static = to_static(algorithm)
+    _check_plain(static)
+    dense_cfg = dense_config(cfg)
+    dense = build_architecture(dense_cfg, cfg.get('data_preprocessor'))
+    subnet = dict(
+        method=type(algorithm).__name__,
+        choices=algorithm.mutator.choice_template,
+        layers=layer_widths(dense, static),
+    )
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir.parent) as scratch:
+        stage = Path(scratch)
+        (stage / 'fix_subnet.json').write_text(json.dumps(subnet, indent=1), encoding='utf-8')
+        state = {key: value.cpu() for key, value in static.state_dict().items()}
+        meta = {'dataset_meta': getattr(algorithm, 'dataset_meta', None)}
+        torch.save(dict(meta=meta, state_dict=state), stage / 'compact.pth')
+        _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
+        rebuilt = _rebuild(stage)
+        difference, compared = compare(algorithm, rebuilt, batches)
+        if not difference < TOLERANCE:
+            raise CompressionError(
+                f'the exported model differs from the trained one by {difference:.3g} (at most '
+                f'{TOLERANCE:g} is allowed); nothing was written'
+            )
+        out_dir.mkdir(exist_ok=True)
+        for name in FILES:
+            shutil.move(stage / name, out_dir / name)
+    paths = {k: str(out_dir / n) for k, n in zip(('checkpoint', 'config', 'subnet'), FILES)}
+    return dict(max_difference=difference, batches=compared, **paths)
+
+
+def _check_plain(static: nn.Module) -> None:
+    for name, module in static.named_modules():
+        if type(module).__module__.startswith('mmcompress.methods'):
+            raise CompressionError(
+                f'{name} is still a {type(module).__name__} in the exported model; the op needs '
+                'a method `to_static`'
+            )
+
+
+def dense_config(cfg: Config) -> dict:
+    """Config of the architecture inside a compression config."""
+    return copy.deepcopy(cfg.model['architecture'])
+
+
+@torch.no_grad()
+def compare(
+    algorithm: CompressionAlgorithm, static: BaseModel, batches: Iterable[Any] = ()
+) -> tuple[float, int]:
+    """Largest difference of outputs between a trained algorithm and its static model.
+
+    Args:
+        algorithm: The trained algorithm.
+        static: The exported model, on the same device.
+        batches: Real data as a dataloader gives it; a random batch is always compared.
+
+    Returns:
+        The largest absolute difference (NaN counts as infinite), and how many real batches
+        were compared.
+    """
+    trained = copy.deepcopy(algorithm.architecture).eval()
+    static = static.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        probe = Probe(copy.deepcopy(trained).cpu())
+        cpu = copy.deepcopy(trained).cpu()
+        worst = _difference(probe.run(cpu), probe.run(copy.deepcopy(static).cpu()))
+    count = 0
+    for batch in batches:
+        count += 1
+        inputs = algorithm.data_preprocessor(copy.deepcopy(batch), False)
+        outputs = [
+            model._run_forward(copy.deepcopy(inputs), mode=mode)
+            for mode in probe.modes[:1]
+            for model in (trained, static)
+        ]
+        worst = max(worst, _difference(*outputs))
+    return worst, count
+
+
+def _difference(first: Any, second: Any) -> float:
+    worst = 0.0
+    ones, others = list(tensors_in(first)), list(tensors_in(second))
+    if [t.shape for t in ones] != [t.shape for t in others]:
+        return float('inf')
+    for one, other in zip(ones, others):
+        if one.numel():
+            gap = (one.double() - other.double()).abs().max()
+            worst = max(worst, float(gap.nan_to_num(nan=torch.inf)))
+    return worst
+
+
+def _static_config(cfg: Config, dense_cfg: dict) -> Config:
+    """The training config with the static model in place of the algorithm."""
+    static = cfg.to_dict()
+    static['model'] = dict(
+        type='mmcompress.sub_model',
+        cfg=dense_cfg,
+        fix_subnet='{{ fileDirname }}/fix_subnet.json',
+        init_cfg=dict(type='Pretrained', checkpoint='{{ fileDirname }}/compact.pth'),
+    )
+    static['default_hooks'] = {
+        key: hook
+        for key, hook in (static.get('default_hooks') or {}).items()
+        if not (isinstance(hook, dict) and str(hook.get('type', '')).startswith('mmcompress.'))
+    }
+    static.setdefault('custom_imports', dict(imports=['mmcompress'], allow_failed_imports=False))
+    # Leftovers of method files; only the model counts now.
+    for key in ('compression', 'load_from', 'resume', 'work_dir'):
+        static.pop(key, None)
+    return Config(static)
+
+
+def _rebuild(folder: Path) -> BaseModel:
+    """Build the model from an export's files, as a user would."""
+    cfg = Config.fromfile(folder / 'compact.py')
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
+    model.init_weights()
+    return model.eval()

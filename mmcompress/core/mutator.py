@@ -1,0 +1,204 @@
+"""Base of mutators: find the units of an architecture and prepare them."""
+
+from __future__ import annotations
+
+from abc import ABC
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmcompress.registry import MODELS, TASK_UTILS
+
+from .analyzer import Analysis, ChannelRange, UnitConfig, log_analysis, narrow_layers
+from .errors import CompressionError, nearest
+from .narrow import channels_of, is_narrowable
+from .unit import ChannelUnit
+from .units_file import keep_ratios, load_json, units_in
+
+
+class ChannelMutator(BaseModule, ABC):
+    """Finds channel units and makes an architecture compact.
+
+    Args:
+        channel_unit_cfg: ``type`` of unit; ``default_args`` for all units; ``units``, a dict
+            by unit name (or the path of a JSON file with it) of ``init_args``, ``choice`` and
+            ``channels``. When ``units`` gives channels no analysis is run. The whole output
+            of ``get_channel_units.py`` is accepted as well.
+        parse_cfg: Config of the analyzer (``include``, ``exclude``, ``input_shape``).
+        init_cfg: As for every mmengine module.
+
+    Attributes:
+        units: Units by name, in the order of the architecture's modules, once
+            :meth:`prepare_from_supernet` has run.
+        analysis: What the analyzer reported; ``None`` when the config gave the channels.
+    """
+
+    def __init__(
+        self,
+        channel_unit_cfg: dict | str,
+        parse_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.channel_unit_cfg = self._read(channel_unit_cfg)
+        self.parse_cfg = parse_cfg or dict(type='DependencyAnalyzer')
+        self.units: dict[str, ChannelUnit] = {}
+        self.analysis: Analysis | None = None
+
+    def prepare_from_supernet(self, architecture: nn.Module, target: Any = None) -> None:
+        """Find the units of ``architecture``, swap in ops and narrow what follows them.
+
+        Args:
+            architecture: The dense model; changed in place.
+            target: Keep ratios, see :func:`~mmcompress.core.units_file.keep_ratios`.
+
+        Raises:
+            CompressionError: If a unit of the config doesn't fit the architecture, or a name
+                or ratio is wrong.
+        """
+        configs = self._unit_configs(architecture)
+        for name, config in list(configs.items()):
+            unit = self._build_unit(name, config)
+            why = unit.unsupported(architecture)
+            if why:
+                print_log(f'left alone: {name}: {why}', logger='current')
+            else:
+                self.units[name] = unit
+        if not self.units:
+            raise CompressionError(self._nothing_found(architecture))
+        given = self._given_choices()
+        ratios = keep_ratios(given if target is None else target, self.units)
+        for name, unit in self.units.items():
+            unit.choice = ratios[name]
+        own: list[ChannelRange] = []
+        for unit in self.units.values():
+            own.extend(unit.prepare(architecture))
+        kept = [(unit.config, unit.config.keep(unit.width)) for unit in self.units.values()]
+        narrow_layers(architecture, kept, skip=own)
+
+    # What the tools show
+
+    @property
+    def mutable_units(self) -> list[ChannelUnit]:
+        """The units whose width can be chosen."""
+        return list(self.units.values())
+
+    @property
+    def choice_template(self) -> dict[str, float]:
+        """Keep ratio by unit name: what ``target_pruning_ratio`` accepts."""
+        return {name: unit.choice for name, unit in self.units.items()}
+
+    def config_template(
+        self, with_unit_init_args: bool = False, with_channels: bool = False
+    ) -> dict:
+        """The mutator as a config that builds it again; MMRazor's shape.
+
+        Args:
+            with_unit_init_args: Give the arguments of every unit.
+            with_channels: Give the channels, so that no analysis is needed.
+        """
+        units = {
+            name: unit.as_dict(with_unit_init_args, with_channels)
+            for name, unit in self.units.items()
+        }
+        return dict(
+            type=type(self).__name__,
+            channel_unit_cfg=dict(
+                type=self.channel_unit_cfg['type'],
+                default_args=self.channel_unit_cfg.get('default_args', {}),
+                units=units,
+            ),
+            parse_cfg=dict(self.parse_cfg),
+        )
+
+    # Private
+
+    @staticmethod
+    def _read(config: dict | str) -> dict:
+        key = 'channel_unit_cfg'
+        if isinstance(config, (str, Path)):
+            config = load_json(config, key)
+        config = dict(config.get('channel_unit_cfg', config))
+        units = config.get('units') or {}
+        if isinstance(units, (str, Path)):
+            units = units_in(load_json(units, f'{key}.units'))
+        for name, unit in units.items():
+            if not isinstance(unit, dict):
+                raise CompressionError(
+                    f'{key}.units[{name!r}] is {unit!r}; it has to be a dict with init_args, '
+                    'channels or choice'
+                )
+        config['units'] = units
+        return config
+
+    def _given_choices(self) -> dict[str, float] | None:
+        units = self.channel_unit_cfg['units']
+        return {name: unit['choice'] for name, unit in units.items() if 'choice' in unit} or None
+
+    def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:
+        given = self.channel_unit_cfg['units']
+        if any('channels' in unit for unit in given.values()):
+            return {name: _check_unit(name, unit, architecture) for name, unit in given.items()}
+        self.analysis = TASK_UTILS.build(self.parse_cfg).analyze(architecture)
+        log_analysis(self.analysis)
+        for name in given:
+            if name not in self.analysis.units:
+                why = self.analysis.rejected.get(name)
+                raise CompressionError(
+                    f'channel_unit_cfg.units: {name!r} '
+                    + (f'cannot be used: {why}' if why else 'is no channel unit; the nearest '
+                       f'names are {nearest(name, self.analysis.units)}')
+                )
+        return self.analysis.units
+
+    def _build_unit(self, name: str, config: UnitConfig) -> ChannelUnit:
+        given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})
+        args = {'divisor': config.divisor, **self.channel_unit_cfg.get('default_args', {}), **given}
+        args = {key: value for key, value in args.items() if key != 'num_channels'}
+        args['divisor'] = max(args['divisor'], config.divisor)
+        return MODELS.build(dict(args, type=self.channel_unit_cfg['type'], config=config))
+
+    def _nothing_found(self, architecture: nn.Module) -> str:
+        why = ''
+        if self.analysis and self.analysis.rejected:
+            name, reason = next(iter(self.analysis.rejected.items()))
+            why = f' (for example {name}: {reason})'
+        return (
+            f'no channel unit of {type(architecture).__name__} can be compressed by '
+            f'{type(self).__name__}{why}'
+        )
+
+
+def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
+    """The unit of a config file, if it fits the architecture."""
+    key = f'channel_unit_cfg.units[{name!r}]'
+    try:
+        config = UnitConfig.from_dict(unit)
+        producers = config.producers
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CompressionError(
+            f'{key} lacks {error}; write it again with tools/get_channel_units.py -c -i'
+        ) from None
+    modules = dict(architecture.named_modules())
+    for channel in config.channels:
+        layer = modules.get(channel.name)
+        if layer is None or not is_narrowable(layer):
+            raise CompressionError(
+                f'{key} names the layer {channel.name!r}, which {type(architecture).__name__} '
+                f'does not have; the nearest are {nearest(channel.name, modules)}. Was the file '
+                'written for another model?'
+            )
+        width = channels_of(layer)[channel.is_output]
+        size = channel.end - channel.start
+        fits = 0 <= channel.start < channel.end <= width and size % config.num_channels == 0
+        if not fits:
+            raise CompressionError(
+                f'{key} takes channels {channel.start} to {channel.end} of {channel.name!r}, '
+                f'which has {width}. Was the file written for another model?'
+            )
+    if not producers:
+        raise CompressionError(f'{key} has no output_related channels')
+    return config

@@ -1,0 +1,108 @@
+"""Rebuild an exported network: a dense architecture and the widths of its layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from mmcompress.registry import MODELS
+
+from .algorithm import build_architecture
+from .errors import CompressionError, nearest
+from .narrow import channels_of, is_narrowable, narrow
+from .units_file import load_json
+
+KEYS = ('in_channels', 'out_channels')
+
+
+@MODELS.register_module()
+def sub_model(
+    cfg: dict,
+    fix_subnet: dict | str | Path,
+    data_preprocessor: dict | None = None,
+    init_cfg: dict | None = None,
+) -> BaseModel:
+    """Build an exported network.
+
+    Not a wrapper: what is returned is the architecture itself, of plain layers.
+
+    Args:
+        cfg: Config of the dense architecture.
+        fix_subnet: ``fix_subnet.json`` of an export, or its contents.
+        data_preprocessor: See :func:`~mmcompress.core.algorithm.build_architecture`.
+        init_cfg: Replaces the architecture's own, for example
+            ``dict(type='Pretrained', checkpoint='compact.pth')``.
+
+    Returns:
+        The static model.
+
+    Raises:
+        CompressionError: If the file doesn't fit the architecture.
+    """
+    model = build_architecture(cfg, data_preprocessor)
+    if not isinstance(fix_subnet, dict):
+        fix_subnet = load_json(fix_subnet, 'fix_subnet')
+    if 'layers' not in fix_subnet:
+        raise CompressionError(
+            f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '
+            'be the fix_subnet.json of an export'
+        )
+    resize(model, fix_subnet['layers'])
+    if init_cfg is not None:
+        # The parts' own initialisation would look for weights of the dense widths.
+        for module in model.modules():
+            if hasattr(module, 'init_cfg'):
+                module.init_cfg = None
+        model.init_cfg = init_cfg
+    return model
+
+
+def layer_widths(dense: nn.Module, static: nn.Module) -> dict[str, dict[str, int]]:
+    """Layers of ``static`` that have other widths than in ``dense``, by name."""
+    widths = {}
+    for name, layer in static.named_modules():
+        if is_narrowable(layer):
+            now, before = channels_of(layer), channels_of(dense.get_submodule(name))
+            if now != before:
+                widths[name] = dict(zip(KEYS, now))
+    return widths
+
+
+def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
+    """Give the layers of a dense model the widths of a static one, in place.
+
+    Raises:
+        CompressionError: If a layer doesn't exist or isn't that wide.
+    """
+    modules = dict(model.named_modules())
+    for name, widths in layers.items():
+        layer = modules.get(name)
+        if layer is None or not is_narrowable(layer):
+            raise CompressionError(
+                f'fix_subnet: {type(model).__name__} has no layer {name!r}; the nearest are '
+                f'{nearest(name, modules)}'
+            )
+        dense = channels_of(layer)
+        if any(not 0 < widths[key] <= most for key, most in zip(KEYS, dense)):
+            raise CompressionError(
+                f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input and '
+                f'{dense[1]} output channels, fewer than {widths}'
+            )
+        groups = getattr(layer, 'groups', getattr(layer, 'num_groups', 1))
+        if groups == dense[0] == dense[1]:
+            groups = 1  # depthwise: the groups go with the channels
+        narrow(
+            layer,
+            *(
+                None if widths[key] == most else _evenly(most, widths[key], groups)
+                for key, most in zip(KEYS, dense)
+            ),
+        )
+
+
+def _evenly(total: int, width: int, groups: int) -> torch.Tensor:
+    """Any ``width`` channels, as many of each group; the weights are loaded afterwards."""
+    return torch.arange(total).view(groups, -1)[:, : width // groups].flatten()

@@ -1,0 +1,102 @@
+"""Read what ``tools/get_channel_units.py`` wrote, and keep ratios in all their forms."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterable
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from .errors import CompressionError, nearest
+
+
+def load_json(path: str | Path, key: str) -> dict:
+    """Read a JSON object.
+
+    Args:
+        path: The file.
+        key: The config key that names it, for the error.
+
+    Raises:
+        CompressionError: If there is no such file, or it doesn't hold a JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise CompressionError(f'{key}: there is no file {str(path)!r}') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CompressionError(f'{key}: {str(path)!r} cannot be read: {error}') from None
+    except json.JSONDecodeError as error:
+        raise CompressionError(
+            f'{key}: {str(path)!r} is not a complete JSON file ({error}); write it again with '
+            'tools/get_channel_units.py'
+        ) from None
+    if not isinstance(content, dict):
+        raise CompressionError(
+            f'{key}: {str(path)!r} holds a {type(content).__name__}, not an object of unit names'
+        )
+    return content
+
+
+def units_in(content: dict) -> dict:
+    """The units of a file, whether it is the whole mutator config or units alone."""
+    return content.get('channel_unit_cfg', {}).get('units', content)
+
+
+def keep_ratios(target: Any, names: Iterable[str]) -> dict[str, float]:
+    """Keep ratio of every unit.
+
+    Args:
+        target: ``None`` (keep all), a ratio for all units, a dict of ratios by unit name
+            (shell wildcards allowed; a full name wins over a pattern, a later pattern over an
+            earlier one), or the path of a file from ``get_channel_units.py``.
+        names: Names of all units.
+
+    Returns:
+        A ratio for each name; units that ``target`` doesn't mention keep all channels.
+
+    Raises:
+        CompressionError: If a name matches no unit or a ratio is not a number in (0, 1].
+    """
+    names = list(names)
+    ratios = dict.fromkeys(names, 1.0)
+    key = 'target_pruning_ratio'
+    if target is None:
+        return ratios
+    if isinstance(target, (str, Path)):
+        content = units_in(load_json(target, key))
+        target = {
+            name: unit.get('choice', 1.0) if isinstance(unit, dict) else unit
+            for name, unit in content.items()
+        }
+    if not isinstance(target, dict):
+        return dict.fromkeys(names, check_ratio(target, key))
+    exact = {}
+    for name, ratio in target.items():
+        ratio = check_ratio(ratio, f'{key}[{name!r}]')
+        if name in ratios:
+            exact[name] = ratio
+            continue
+        matched = fnmatch.filter(names, name)
+        if not matched:
+            raise CompressionError(
+                f'{key}: {name!r} matches no channel unit of the architecture; the nearest '
+                f'names are {nearest(name, names)}'
+            )
+        ratios.update(dict.fromkeys(matched, ratio))
+    return {**ratios, **exact}
+
+
+def check_ratio(value: Any, key: str) -> float:
+    """``value`` if it is a keep ratio.
+
+    Raises:
+        CompressionError: If it isn't a number in (0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
+        raise CompressionError(
+            f'{key} is {value!r}; a keep ratio is a number above 0 and at most 1'
+        )
+    return float(value)

@@ -1,0 +1,92 @@
+"""Makes a resumed training equal to one that was never stopped."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmcompress.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ReseedHook(Hook):
+    """Makes every random number a function of the seed and of where training stands.
+
+    mmengine restores weights, optimizer and schedules on resume, but starts all random
+    generators over: augmentation and dropout of the epochs that follow differ from those of
+    an uninterrupted run, and so does the order of the data when no seed was configured. This
+    hook seeds Python, NumPy and PyTorch at the beginning of every epoch (in iteration-based
+    loops: of every iteration) from the run's seed, which checkpoints carry, and gives the
+    sampler that seed too.
+
+    Transforms that draw random numbers inside persistent worker processes are out of reach:
+    for bit-identical resumes use ``num_workers=0`` or ``persistent_workers=False``.
+    """
+
+    # Before every hook that might draw random numbers.
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Give the sampler the seed of the run (after a resume: of the resumed run)."""
+        sampler = getattr(runner.train_loop.dataloader, 'sampler', None)
+        if hasattr(sampler, 'seed'):
+            sampler.seed = runner.seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed for an epoch; in iteration-based loops, for the first iteration to come."""
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            _seed(runner.seed, runner.epoch)
+            return
+        _seed(runner.seed, runner.iter)
+        if runner.iter:
+            # On resume the loop first skips the batches that have been trained on; the one
+            # after them has to find the generators as the uninterrupted run did.
+            loop = runner.train_loop
+            loop.dataloader_iterator = _SeedAfter(
+                loop.dataloader_iterator, runner.iter, runner.seed
+            )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """In iteration-based loops, seed for the next iteration and its batch."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            _seed(runner.seed, runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """In iteration-based loops, undo what validation drew: a resumed run skips it."""
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            _seed(runner.seed, runner.iter)
+
+
+class _SeedAfter:
+    """An iterator over batches that seeds once, after ``count`` of them."""
+
+    def __init__(self, batches: Iterator[Any], count: int, seed: int) -> None:
+        self.batches, self.left, self.count, self.seed = batches, count, count, seed
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self.batches)
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                _seed(self.seed, self.count)
+        return batch
+
+
+def _seed(seed: int, step: int) -> None:
+    """Seed all generators; neighbouring seeds, steps and ranks share nothing."""
+    states = np.random.SeedSequence([seed, step, get_rank()]).generate_state(3)
+    random.seed(int(states[0]))
+    np.random.seed(int(states[1]))
+    torch.manual_seed(int(states[2]))

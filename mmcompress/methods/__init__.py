@@ -1,0 +1,7 @@
+"""One folder a method. Whatever is added here registers itself; no list to keep."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f'{__name__}.{_module.name}')

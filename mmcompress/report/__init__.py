@@ -1,0 +1,15 @@
+"""What compression brought: complexity, latency, tables and plots."""
+
+from .complexity import complexity, complexity_by_stage
+from .latency import compare_latency
+from .plot import summary_plot
+from .table import print_table, write_json
+
+__all__ = [
+    'compare_latency',
+    'complexity',
+    'complexity_by_stage',
+    'print_table',
+    'summary_plot',
+    'write_json',
+]

@@ -1,0 +1,210 @@
+"""Parameters and multiply-accumulates of a model, as mmengine counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from .modes import evaluating
+
+OTHER = '(other)'
+"""Row of what belongs to no stage: operations in the model's own forward, bare parameters."""
+
+
+def complexity(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    data_samples: list | None = None,
+    mode: str = 'tensor',
+) -> dict[str, Any]:
+    """Count parameters and MACs of one forward pass with a batch of one.
+
+    These are the figures of :func:`mmengine.analysis.get_model_complexity_info`, whose rules hold
+    here too: one multiply-add counts as one, biases as nothing, a batch norm in eval mode as two
+    for each element, an adaptive average pool as one for each input element.
+
+    The model is left as it was: the device, every module's mode, its statistics, and the random
+    state of the run.
+
+    Args:
+        model: A model of any OpenMMLab library, or any module that takes one image tensor.
+        input_shape: ``(channels, height, width)``.
+        data_samples: For a BaseModel, what its forward needs beside the image. Default: one sample
+            with the image's shape in its meta information.
+        mode: For a BaseModel, the mode of its forward. ``'tensor'`` is backbone, neck and heads
+            without post-processing; models that cannot run in it (mmseg's PointRend) take
+            ``'predict'``.
+
+    Returns:
+        ``params`` (int), ``macs`` (int), and ``uncounted``: operators, by name with the number
+        of calls, that mmengine has no rule for. Element-wise ones are harmless there; a
+        ``prim::PythonOp`` (an operator of mmcv) means that its share is missing in ``macs``.
+
+    Raises:
+        ValueError: If ``input_shape`` is not an image's, or the model returns no tensor.
+    """
+    flops, params, _ = _analyze(model, input_shape, data_samples, mode)
+    return dict(
+        params=sum(params.values()),
+        macs=int(flops.total()),
+        uncounted=dict(flops.unsupported_ops()),
+    )
+
+
+def complexity_by_stage(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    data_samples: list | None = None,
+    mode: str = 'tensor',
+) -> list[dict[str, Any]]:
+    """Break :func:`complexity` down: the backbone by its children, everything else as one.
+
+    Args:
+        model: As for :func:`complexity`.
+        input_shape: As for :func:`complexity`.
+        data_samples: As for :func:`complexity`.
+        mode: As for :func:`complexity`.
+
+    Returns:
+        Rows ``{name, params, macs}`` in the model's order, e.g. ``backbone.layer1``, ``neck``,
+        ``head``, without those that have neither. Their sums are the figures of the whole: what
+        is shared counts where it comes first, what belongs nowhere is in a row ``(other)``.
+    """
+    flops, params, prefix = _analyze(model, input_shape, data_samples, mode)
+    macs = flops.by_module()
+    rows = []
+    for name in _stage_names(model):
+        inside = [key for key in params if key == name or key.startswith(f'{name}.')]
+        row = dict(
+            name=name,
+            params=sum(params.pop(key) for key in inside),
+            macs=int(macs[prefix + name]),
+        )
+        rows.append(row)
+    rest = dict(
+        name=OTHER,
+        params=sum(params.values()),
+        macs=int(flops.total()) - sum(row['macs'] for row in rows),
+    )
+    return [row for row in [*rows, rest] if row['params'] or row['macs']]
+
+
+class _Tracing(nn.Module):
+    """A model as the tracer wants it: one tensor in, a tuple of tensors out."""
+
+    def __init__(self, model: nn.Module, **kwargs: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.kwargs = kwargs
+        self.training = False
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = tuple(_tensors(self.model(inputs, **self.kwargs)))
+        if not outputs:
+            raise ValueError(
+                f'{type(self.model).__name__} returned no tensor to trace'
+                + (f' in mode={self.kwargs["mode"]!r}.' if self.kwargs else '.')
+            )
+        return outputs
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested results, those in the libraries' data samples included.
+
+    The tracer forgets what no output depends on, so an output left out here is not counted.
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (dict, BaseDataElement)):
+        values = value.all_values() if isinstance(value, BaseDataElement) else value.values()
+        yield from _tensors(list(values))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def _analyze(
+    model: nn.Module, input_shape: Sequence[int], data_samples: list | None, mode: str
+) -> tuple[FlopAnalyzer, dict[str, int], str]:
+    """Trace the model once.
+
+    Returns:
+        The analysis, the size of each parameter by name, and the prefix of ``model``'s modules in
+        the analysis.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(f'input_shape={tuple(input_shape)} is not (channels, height, width).')
+    kwargs = {}
+    if isinstance(model, BaseModel):
+        if data_samples is None:
+            data_samples = [_sample(input_shape)]
+        kwargs = dict(data_samples=data_samples, mode=mode)
+    tracing = _Tracing(model, **kwargs)
+    flops = FlopAnalyzer(tracing, (_image(model, input_shape),))
+    flops.unsupported_ops_warnings(False)
+    flops.uncalled_modules_warnings(False)
+    flops.tracer_warnings('none')
+    with evaluating(model), _without_new_hooks(tracing), torch.no_grad():
+        flops.total()
+    params = {name: param.numel() for name, param in model.named_parameters()}
+    return flops, params, 'model.'
+
+
+def _image(model: nn.Module, input_shape: Sequence[int]) -> Tensor:
+    """A random image, where the model is and in its precision, from a generator of its own."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, *input_shape, generator=generator)
+    like = next(model.parameters(), None)
+    return image if like is None else image.to(device=like.device, dtype=like.dtype)
+
+
+def _sample(input_shape: Sequence[int]) -> BaseDataElement:
+    """The meta information that heads ask for, e.g. a two-stage detector's RPN."""
+    shape = tuple(input_shape[1:])
+    return BaseDataElement(
+        metainfo=dict(
+            img_shape=shape,
+            ori_shape=shape,
+            pad_shape=shape,
+            batch_input_shape=shape,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+
+
+@contextmanager
+def _without_new_hooks(model: nn.Module) -> Iterator[None]:
+    """Drop hooks that were added inside: mmengine leaves its own when a model cannot be traced."""
+    hooks = [
+        registry
+        for module in model.modules()
+        for registry in (module._forward_pre_hooks, module._forward_hooks)
+    ]
+    before = [set(registry) for registry in hooks]
+    try:
+        yield
+    finally:
+        for registry, known in zip(hooks, before, strict=True):
+            for key in set(registry) - known:
+                del registry[key]
+
+
+def _stage_names(model: nn.Module, prefix: str = '') -> Iterator[str]:
+    """Names of the modules that get a row of their own."""
+    for name, child in model.named_children():
+        name = prefix + name
+        stages = [stage for stage, _ in child.named_children()]
+        if name == 'architecture':
+            # Of an algorithm of ours, the stages are those of what it compresses.
+            yield from _stage_names(child, f'{name}.')
+        elif name.endswith('backbone') and stages:
+            yield from (f'{name}.{stage}' for stage in stages)
+        else:
+            yield name

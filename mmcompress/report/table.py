@@ -1,0 +1,77 @@
+"""Results for people (a table) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+import os
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_UNITS = ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
+_COUNTS = ('params', 'macs')
+
+
+def print_table(
+    rows: list[dict[str, Any]], title: str | None = None, console: Console | None = None
+) -> None:
+    """Print rows as a table on the terminal.
+
+    Args:
+        rows: One dict a row. Columns are all keys, in the order in which they first appear; a
+            missing value leaves its cell empty.
+        title: A line above.
+        console: Where to print. Default: standard output.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title=title, title_justify='left')
+    for column in columns:
+        numeric = all(_is_number(row[column]) for row in rows if row.get(column) is not None)
+        table.add_column(column, justify='right' if numeric else 'left')
+    for row in rows:
+        table.add_row(*(format_value(column, row.get(column)) for column in columns))
+    (console or Console()).print(table)
+
+
+def write_json(rows: list[dict[str, Any]], path: str | os.PathLike) -> None:
+    """Write rows as JSON, in full precision, for later runs to compare with.
+
+    Args:
+        rows: As for :func:`print_table`.
+        path: The file; its folder is made when missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(rows, indent=2, default=_plain) + '\n', encoding='utf-8')
+
+
+def format_value(column: str, value: Any) -> str:
+    """One cell: counts with a unit (``126.55M``), other floats with four digits.
+
+    Args:
+        column: Name of the column; those with ``params`` or ``macs`` in it hold counts.
+        value: What to show; None shows nothing.
+    """
+    if value is None:
+        return ''
+    if not _is_number(value):
+        return str(value)
+    if isinstance(value, Integral) and any(word in column.lower() for word in _COUNTS):
+        for unit, letter in _UNITS:
+            if value >= unit:
+                return f'{value / unit:.2f}{letter}'
+    return str(value) if isinstance(value, Integral) else f'{value:.4g}'
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy and one-element tensors, as JSON knows them."""
+    if hasattr(value, 'item'):
+        return value.item()
+    raise TypeError(f'{type(value).__name__} cannot be written as JSON: {value!r}')

@@ -1,0 +1,89 @@
+"""Train a config: dense, compressed as it says, or compressed with ``--compress``.
+
+Example:
+    python tools/train.py configs/demo/dcff_resnet20_digits.py
+    python tools/train.py mmpretrain::resnet/resnet50_8xb32_in1k.py \
+        --compress configs/_base_/methods/dcff_r50.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import mmcompress  # noqa: F401
+from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
+from mmcompress.core.errors import CompressionError
+from mmcompress.engine.launch import add_config_arguments, build_model, load_config, run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model, compressed or dense')
+    add_config_arguments(parser)
+    parser.add_argument('--work-dir', help='where to save logs and checkpoints')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint, or from the latest in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the arguments where mmengine's runner looks for them."""
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
+    if args.amp:
+        wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise CompressionError(f'--amp works with OptimWrapper, not with {wrapper!r}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise CompressionError('--auto-scale-lr needs auto_scale_lr.base_batch_size')
+        cfg.auto_scale_lr.enable = True
+    if args.resume == 'auto':
+        cfg.resume, cfg.load_from = True, None
+    elif args.resume:
+        cfg.resume, cfg.load_from = True, args.resume
+
+
+def check(cfg: Config) -> None:
+    """Find mistakes before anything is written: the model, and what is to be loaded."""
+    model = build_model(cfg)
+    path = cfg.get('load_from')
+    if path and cfg.get('resume'):
+        check_fits(model, load_checkpoint_file(path)['state_dict'], path)
+    elif path:
+        check_belongs(model, load_checkpoint_file(path)['state_dict'], path)
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    apply_arguments(cfg, args)
+    check(cfg)
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    run(main)
