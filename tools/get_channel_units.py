@@ -8,7 +8,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import mmcompress  # noqa: F401
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.analyzer import DependencyAnalyzer
-from mmcompress.engine.launch import add_config_arguments, build_model, load_config, run
+from mmcompress.engine.launch import add_config_arguments, build_model, load_config, results_on_stdout, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,8 +61,7 @@ def template(model: object, args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_args()
-    # Standard output is for the units alone, so that they can be piped.
-    with contextlib.redirect_stdout(sys.stderr):
+    with results_on_stdout():
         text = json.dumps(template(build_model(load_config(args)), args), indent=4)
     if args.output_path:
         path = Path(args.output_path)

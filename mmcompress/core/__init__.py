@@ -5,6 +5,7 @@ from .analyzer import Analysis, DependencyAnalyzer, UnitConfig
 from .clock import Clock
 from .errors import CompressionError
 from .mutator import ChannelMutator
+from .subnet import sub_model
 from .unit import ChannelUnit
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     'CompressionError',
     'DependencyAnalyzer',
     'UnitConfig',
+    'sub_model',
 ]

@@ -60,6 +60,11 @@ def sub_model(
     return model
 
 
+def is_sub_model(cfg: dict) -> bool:
+    """Whether the config of a model is that of an exported network."""
+    return str(cfg.get('type', '')).split('.')[-1] == sub_model.__name__
+
+
 def layer_widths(dense: nn.Module, static: nn.Module) -> dict[str, dict[str, int]]:
     """Layers of ``static`` that have other widths than in ``dense``, by name."""
     widths = {}

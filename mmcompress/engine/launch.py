@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.subnet import sub_model
 
 #: Hooks that a compressed training needs, whoever wrote the config.
 HOOKS = dict(
@@ -32,6 +33,20 @@ def run(main: Callable[[], Any]) -> None:
         sys.stdout.flush()
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+
+
+@contextlib.contextmanager
+def results_on_stdout() -> Iterator[None]:
+    """Send everything printed or logged inside to standard error.
+
+    A tool's standard output is then for its result alone and can be piped.
+    """
+    for instance in MMLogger._instance_dict.values():
+        for handler in instance.handlers:
+            if getattr(handler, 'stream', None) is sys.stdout:
+                handler.setStream(sys.stderr)
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,7 +177,3 @@ def build_algorithm(cfg: Config) -> CompressionAlgorithm:
         )
     return model
 
-
-def is_static(cfg: Config) -> bool:
-    """Whether a config describes an exported model."""
-    return str(cfg.model.get('type', '')).split('.')[-1] == sub_model.__name__

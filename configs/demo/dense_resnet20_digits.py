@@ -1,0 +1,16 @@
+# The dense network of the demo: ResNet-20 on the embedded digits, ten epochs.
+_base_ = [
+    '../_base_/models/resnet20_cifar.py',
+    '../_base_/datasets/digits_bs64.py',
+    '../_base_/schedules/digits_10e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+default_scope = 'mmpretrain'
+
+randomness = dict(seed=0, deterministic=False)
+default_hooks = dict(
+    logger=dict(interval=20),
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)

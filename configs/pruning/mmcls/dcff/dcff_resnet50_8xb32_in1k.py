@@ -1,0 +1,19 @@
+# DCFF on ResNet-50, ImageNet. Published: 2260M MACs, 15.16M parameters, 73.96 top-1.
+_base_ = [
+    'mmpretrain::resnet/resnet50_8xb32_in1k.py',
+    '../../../_base_/methods/dcff_r50.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+
+optim_wrapper = dict(optimizer=dict(lr=0.1, momentum=0.9, weight_decay=1e-4))
+param_scheduler = dict(
+    _delete_=True, type='MultiStepLR', by_epoch=True, milestones=[30, 60, 90], gamma=0.1
+)
+train_cfg = dict(max_epochs=120)
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)

@@ -1,0 +1,32 @@
+# DCFF on ResNet-56, CIFAR-10. Published: 55.84M MACs, 0.38M parameters, 93.26 %.
+_base_ = [
+    '../../../_base_/models/resnet56_cifar.py',
+    '../../../_base_/datasets/cifar10_bs256.py',
+    '../../../_base_/schedules/cifar_300e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+# Pruning rates of the first convolution of every block; the residual streams stay.
+_rates = dict(
+    layer1=[0.7] * 2 + [0.5] * 3 + [0.3] * 2 + [0.4, 0.8],
+    layer2=[0.7] * 2 + [0.8] * 4 + [0.4] + [0.2] * 2,
+    layer3=[0.7, 0.3, 0.8, 0.4, 0.4, 0.7, 0.3, 0.4, 0.8],
+)
+_keep = {
+    f'backbone.{_layer}.{_block}.conv1_*': 1 - _rate
+    for _layer, _list in _rates.items()
+    for _block, _rate in enumerate(_list)
+}
+model = dict(
+    _delete_=True,
+    type='mmcompress.DCFF',
+    architecture=_base_.model,
+    target_pruning_ratio=_keep,
+    fuse_interval=1,
+)
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)

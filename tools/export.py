@@ -1,0 +1,83 @@
+"""Turn a trained algorithm into a static model of plain torch layers.
+
+Writes ``compact.pth``, ``compact.py`` and ``fix_subnet.json`` after comparing the static model
+with the trained one on random images and on the config's own validation data.
+
+Example:
+    python tools/export.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_10.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+import mmcompress  # noqa: F401
+from mmcompress.core.checkpoint import load_into
+from mmcompress.core.export import export
+from mmcompress.engine.launch import (
+    add_config_arguments,
+    build_algorithm,
+    load_config,
+    results_on_stdout,
+    run,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Export a trained algorithm')
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint')
+    parser.add_argument(
+        '-o', '--out', help='folder to write to; by default `export` beside the checkpoint'
+    )
+    parser.add_argument(
+        '--batches', type=int, default=2, help='batches of validation data to compare on'
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
+    parser.add_argument('--json', action='store_true', help='print the result as JSON')
+    return parser.parse_args()
+
+
+def real_batches(cfg: Config, count: int) -> Iterator[Any]:
+    """The first batches of the config's validation data, none where there is no data."""
+    loader_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if not count or not loader_cfg:
+        return iter(())
+    try:
+        loader = Runner.build_dataloader(dict(loader_cfg, num_workers=0, persistent_workers=False))
+    except (OSError, KeyError, ImportError, ValueError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        print_log(f'no validation data to compare on, random images only: {reason}', 'current')
+        return iter(())
+    return itertools.islice(iter(loader), count)
+
+
+def main() -> None:
+    args = parse_args()
+    out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
+    with results_on_stdout():
+        cfg = load_config(args)
+        algorithm = build_algorithm(cfg)
+        content = load_into(algorithm, args.checkpoint)
+        algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
+        result = export(algorithm, cfg, out, real_batches(cfg, args.batches), args.overwrite)
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print(
+            f'written to {out}; largest difference to the trained model '
+            f'{result["max_difference"]:.2g} on random images and {result["batches"]} batches'
+        )
+
+
+if __name__ == '__main__':
+    run(main)
