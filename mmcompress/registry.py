@@ -20,6 +20,8 @@ def build(cfg: dict, registry: Registry, *args: Any, **kwargs: Any) -> Any:
     Args:
         cfg: A config with a ``type``.
         registry: The registry whose ``build`` was called.
+        *args: For the object's constructor.
+        **kwargs: For the object's constructor.
 
     Returns:
         The built object.

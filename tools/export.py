@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mmcompress  # noqa: F401
+
+# isort: split
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-import mmcompress  # noqa: F401
 from mmcompress.core.checkpoint import load_into
 from mmcompress.core.export import export
 from mmcompress.engine.launch import (

@@ -11,11 +11,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import mmcompress  # noqa: F401
+
+# isort: split
 from mmengine.config import Config
 from rich.console import Console
 from torch import nn
 
-import mmcompress  # noqa: F401
 from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export import dense_config, to_static

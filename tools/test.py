@@ -11,19 +11,25 @@ import argparse
 import os
 from pathlib import Path
 
+import mmcompress  # noqa: F401
+
+# isort: split
 from mmengine import dump
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-import mmcompress  # noqa: F401
 from mmcompress.core.checkpoint import check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.subnet import is_sub_model
 from mmcompress.engine.launch import add_config_arguments, build_model, load_config, run
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     add_config_arguments(parser)
-    parser.add_argument('checkpoint')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='may be left out for the config of an exported model'
+    )
     parser.add_argument('--work-dir', help='where to save logs and metrics')
     parser.add_argument('--json', metavar='FILE', help='write the metrics to this file')
     parser.add_argument(
@@ -33,6 +39,19 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
+    """The checkpoint given, or else the one that the config names.
+
+    Raises:
+        CompressionError: If neither is there.
+    """
+    own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
+    path = args.checkpoint or cfg.get('load_from') or (own if is_sub_model(cfg.model) else None)
+    if path is None:
+        raise CompressionError('no checkpoint was given, and the config names none')
+    return path
 
 
 def main() -> None:
@@ -45,10 +64,8 @@ def main() -> None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
     if cfg.get('test_dataloader') is None:
         raise CompressionError(f'{args.config} has no test_dataloader to evaluate on')
-    check_fits(
-        build_model(cfg), load_checkpoint_file(args.checkpoint)['state_dict'], args.checkpoint
-    )
-    cfg.load_from = args.checkpoint
+    cfg.load_from = checkpoint_of(cfg, args)
+    check_fits(build_model(cfg), load_checkpoint_file(cfg.load_from)['state_dict'], cfg.load_from)
     metrics = Runner.from_cfg(cfg).test()
     if args.json:
         dump(metrics, args.json)

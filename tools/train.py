@@ -12,10 +12,12 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config
-from mmengine.runner import Runner
-
 import mmcompress  # noqa: F401
+
+# isort: split
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+
 from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
 from mmcompress.engine.launch import add_config_arguments, build_model, load_config, run
@@ -71,6 +73,8 @@ def check(cfg: Config) -> None:
     """Find mistakes before anything is written: the model, and what is to be loaded."""
     model = build_model(cfg)
     path = cfg.get('load_from')
+    if cfg.get('resume') and not path:
+        path = find_latest_checkpoint(cfg.work_dir)
     if path and cfg.get('resume'):
         check_fits(model, load_checkpoint_file(path)['state_dict'], path)
     elif path:

@@ -64,7 +64,7 @@ class CompressionAlgorithm(BaseAlgorithm):
         """
         if self._clock is None:
             raise CompressionError(
-                f"{type(self).__name__} needs to know how far training is: add "
+                f'{type(self).__name__} needs to know how far training is: add '
                 "default_hooks = dict(compression=dict(type='mmcompress.CompressionHook')) to "
                 'the config (tools/train.py does so by itself)'
             )

@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch_pruning as tp
@@ -32,7 +33,7 @@ from .narrow import (
     is_pass_through,
     narrow,
 )
-from .probe import Probe, tensors_in, working_copy
+from .probe import Probe, seeded, tensors_in, working_copy
 
 
 @dataclass(frozen=True)
@@ -171,10 +172,8 @@ class DependencyAnalyzer:
             CompressionError: If a pattern matches no module, or no forward pass can be run.
         """
         self._check_patterns(model)
-        # The default generator alone: forking CUDA's would start a context for nothing.
-        with torch.random.fork_rng(devices=[]), torch.enable_grad(), warnings.catch_warnings():
+        with seeded(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            torch.manual_seed(0)
             work = working_copy(model)
             probe = Probe(work, self.input_shape)
             found, rejected = self._units(work, probe)
@@ -182,9 +181,7 @@ class DependencyAnalyzer:
 
     # Units from the dependency graph
 
-    def _units(
-        self, model: nn.Module, probe: Probe
-    ) -> tuple[list[UnitConfig], dict[str, str]]:
+    def _units(self, model: nn.Module, probe: Probe) -> tuple[list[UnitConfig], dict[str, str]]:
         graph = tp.DependencyGraph()
         for kind in {type(m) for m in model.modules() if has_protocol(m)}:
             graph.register_customized_layer(kind, _ProtocolPruner())
@@ -433,12 +430,10 @@ def _ranges_of(
 
 def _runs(name: str, is_output: bool, idxs: Sequence[int], roots: Sequence[int]) -> list[_Run]:
     """Cut a mapping from indices of a layer to channels of the root into runs."""
-    by_index = sorted(zip(idxs, roots))
+    by_index = sorted(zip(idxs, roots, strict=True))
     # A flattened feature map: several consecutive inputs for each channel.
     each = max(1, sum(1 for _, root in by_index if root == by_index[0][1]))
-    consecutive = all(
-        root == by_index[i - i % each][1] for i, (_, root) in enumerate(by_index)
-    )
+    consecutive = all(root == by_index[i - i % each][1] for i, (_, root) in enumerate(by_index))
     if each > 1 and not consecutive:
         each = 1  # the same channels twice (concatenated with themselves)
     heads = by_index[::each]
@@ -462,15 +457,13 @@ def _split_into_units(
     cuts = sorted({0, width}.union(*((run.root_start, run.root_end) for run in runs)))
     modules = dict(model.named_modules())
     pieces = []
-    for start, end in zip(cuts, cuts[1:]):
+    for start, end in pairwise(cuts):
         channels = []
         for run in runs:
             if run.root_start <= start and end <= run.root_end:
                 first = run.start + (start - run.root_start) * run.each
                 channels.append(
-                    ChannelRange(
-                        run.name, first, first + (end - start) * run.each, run.is_output
-                    )
+                    ChannelRange(run.name, first, first + (end - start) * run.each, run.is_output)
                 )
         channels = sorted(
             set(channels),
@@ -497,9 +490,8 @@ def _divisor(unit: UnitConfig, modules: dict[str, nn.Module]) -> tuple[int, str]
             groups = layer.num_groups
         elif isinstance(layer, nn.modules.conv._ConvNd) and not is_depthwise(layer):
             groups = layer.groups
-        if groups > 1 and channel.end - channel.start != max(channels_of(layer)):
-            if channel.end - channel.start not in channels_of(layer):
-                return 1, f'it is only part of the grouped layer {channel.name}'
+        if groups > 1 and channel.end - channel.start != channels_of(layer)[channel.is_output]:
+            return 1, f'it is only part of the grouped layer {channel.name}'
         divisor = math.lcm(divisor, groups)
     if unit.num_channels % divisor:
         return 1, f'its {unit.num_channels} channels are not a multiple of {divisor} groups'

@@ -72,7 +72,7 @@ def _detection(model: nn.Module, height: int, width: int) -> Any:
     boxes = boxes * torch.tensor([width, height, width, height])
     sample = DetDataSample(metainfo=_metainfo(height, width))
     masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.long().tolist()):
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.long().tolist(), strict=True):
         mask[y1:y2, x1:x2] = 1
     sample.gt_instances = InstanceData(
         bboxes=boxes,

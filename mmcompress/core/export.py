@@ -18,7 +18,7 @@ from torch import nn
 
 from .algorithm import CompressionAlgorithm, build_architecture
 from .errors import CompressionError
-from .probe import Probe, tensors_in
+from .probe import Probe, seeded, tensors_in
 from .subnet import layer_widths
 from .unit import replace_module
 
@@ -107,7 +107,8 @@ def export(
         out_dir.mkdir(exist_ok=True)
         for name in FILES:
             shutil.move(stage / name, out_dir / name)
-    paths = {k: str(out_dir / n) for k, n in zip(('checkpoint', 'config', 'subnet'), FILES)}
+    keys = ('checkpoint', 'config', 'subnet')
+    paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
     return dict(max_difference=difference, batches=compared, **paths)
 
 
@@ -142,11 +143,14 @@ def compare(
     """
     trained = copy.deepcopy(algorithm.architecture).eval()
     static = static.eval()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         probe = Probe(copy.deepcopy(trained).cpu())
-        cpu = copy.deepcopy(trained).cpu()
-        worst = _difference(probe.run(cpu), probe.run(copy.deepcopy(static).cpu()))
+    outputs = []
+    for model in (trained, static):
+        # Some forward passes draw random numbers (samples of proposals): the same for both.
+        with seeded():
+            outputs.append(probe.run(copy.deepcopy(model).cpu()))
+    worst = _difference(*outputs)
     count = 0
     for batch in batches:
         count += 1
@@ -165,7 +169,7 @@ def _difference(first: Any, second: Any) -> float:
     ones, others = list(tensors_in(first)), list(tensors_in(second))
     if [t.shape for t in ones] != [t.shape for t in others]:
         return float('inf')
-    for one, other in zip(ones, others):
+    for one, other in zip(ones, others, strict=True):
         if one.numel():
             gap = (one.double() - other.double()).abs().max()
             worst = max(worst, float(gap.nan_to_num(nan=torch.inf)))

@@ -147,11 +147,14 @@ class ChannelMutator(BaseModule, ABC):
         for name in given:
             if name not in self.analysis.units:
                 why = self.analysis.rejected.get(name)
-                raise CompressionError(
-                    f'channel_unit_cfg.units: {name!r} '
-                    + (f'cannot be used: {why}' if why else 'is no channel unit; the nearest '
-                       f'names are {nearest(name, self.analysis.units)}')
-                )
+                if why:
+                    why = f'cannot be used: {why}'
+                else:
+                    why = (
+                        'is no channel unit; the nearest names are '
+                        f'{nearest(name, self.analysis.units)}'
+                    )
+                raise CompressionError(f'channel_unit_cfg.units: {name!r} {why}')
         return self.analysis.units
 
     def _build_unit(self, name: str, config: UnitConfig) -> ChannelUnit:

@@ -108,6 +108,8 @@ def _narrow_pass_through(module: nn.Module, keep: Tensor | None) -> None:
         return
     if isinstance(module, nn.GroupNorm):
         _split_by_group(keep, module.num_channels, module.num_groups, 'group norm')
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) != 1:
+        raise NarrowError('layer norm over more than the channel dimension')
     shared_slope = isinstance(module, nn.PReLU) and module.num_parameters == 1
     if not shared_slope:
         for name in ('weight', 'bias', 'running_mean', 'running_var'):
@@ -118,8 +120,6 @@ def _narrow_pass_through(module: nn.Module, keep: Tensor | None) -> None:
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = width
     elif isinstance(module, nn.LayerNorm):
-        if len(module.normalized_shape) != 1:
-            raise NarrowError('layer norm over more than the channel dimension')
         module.normalized_shape = (width,)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = 1 if shared_slope else width
@@ -153,7 +153,8 @@ def _narrow_conv(module: _ConvNd, in_keep: Tensor | None, out_keep: Tensor | Non
 def _select_grouped(module: _ConvNd, kept_by_group: Tensor) -> None:
     weight = module.weight
     rows = weight.detach().unflatten(0, (module.groups, -1))
-    chosen = [part.index_select(1, kept) for part, kept in zip(rows, kept_by_group)]
+    pairs = zip(rows, kept_by_group, strict=True)
+    chosen = [part.index_select(1, kept) for part, kept in pairs]
     module.weight = nn.Parameter(torch.cat(chosen), requires_grad=weight.requires_grad)
 
 

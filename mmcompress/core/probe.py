@@ -8,10 +8,13 @@ nothing). Everything happens on a private copy of the model: weights, buffers,
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.model import BaseModel
 from mmengine.model.utils import revert_sync_batchnorm
@@ -25,6 +28,22 @@ from .narrow import is_narrowable
 #: Sides tried in turn until the model's forward pass accepts one. Small first: the graph of
 #: channels does not depend on the size, the time does.
 SIDES = (64, 128, 224, 256, 512, 32)
+
+
+@contextlib.contextmanager
+def seeded() -> Iterator[None]:
+    """Seed Python, NumPy and PyTorch (CPU) inside; their state is put back afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        # The default generator alone: forking CUDA's would start a context for nothing.
+        with torch.random.fork_rng(devices=[]):
+            random.seed(0)
+            np.random.seed(0)
+            torch.default_generator.manual_seed(0)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def working_copy(model: nn.Module) -> nn.Module:
@@ -94,7 +113,8 @@ class Probe:
         for mode in ('tensor', 'loss', 'predict') if isinstance(model, BaseModel) else ('tensor',):
             reached: set[nn.Module] = set()
             hooks = [
-                m.register_forward_hook(lambda m, *_: reached.add(m)) for m in missing.values()
+                m.register_forward_hook(lambda m, *_, seen=reached: seen.add(m))
+                for m in missing.values()
             ]
             try:
                 with torch.no_grad():

@@ -72,7 +72,7 @@ def layer_widths(dense: nn.Module, static: nn.Module) -> dict[str, dict[str, int
         if is_narrowable(layer):
             now, before = channels_of(layer), channels_of(dense.get_submodule(name))
             if now != before:
-                widths[name] = dict(zip(KEYS, now))
+                widths[name] = dict(zip(KEYS, now, strict=True))
     return widths
 
 
@@ -91,7 +91,7 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
                 f'{nearest(name, modules)}'
             )
         dense = channels_of(layer)
-        if any(not 0 < widths[key] <= most for key, most in zip(KEYS, dense)):
+        if any(not 0 < widths[key] <= most for key, most in zip(KEYS, dense, strict=True)):
             raise CompressionError(
                 f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input and '
                 f'{dense[1]} output channels, fewer than {widths}'
@@ -103,7 +103,7 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
             layer,
             *(
                 None if widths[key] == most else _evenly(most, widths[key], groups)
-                for key, most in zip(KEYS, dense)
+                for key, most in zip(KEYS, dense, strict=True)
             ),
         )
 

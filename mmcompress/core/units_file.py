@@ -41,8 +41,21 @@ def load_json(path: str | Path, key: str) -> dict:
 
 
 def units_in(content: dict) -> dict:
-    """The units of a file, whether it is the whole mutator config or units alone."""
-    return content.get('channel_unit_cfg', {}).get('units', content)
+    """The units of a file, whether it is the whole mutator config or units alone.
+
+    Raises:
+        CompressionError: If it is a mutator config without a dict of units.
+    """
+    if 'channel_unit_cfg' not in content:
+        return content
+    config = content['channel_unit_cfg']
+    units = config.get('units') if isinstance(config, dict) else None
+    if not isinstance(units, dict):
+        raise CompressionError(
+            'channel_unit_cfg of the file has no dict of `units`; write it again with '
+            'tools/get_channel_units.py'
+        )
+    return units
 
 
 def keep_ratios(target: Any, names: Iterable[str]) -> dict[str, float]:

@@ -117,12 +117,11 @@ def apply_method(cfg: Config, method: Config, path: str) -> None:
     """
     if not isinstance(method.get('compression'), dict):
         raise CompressionError(
-            f'--compress: {path!r} has no `compression`; method files are in '
-            'configs/_base_/methods'
+            f'--compress: {path!r} has no `compression`; method files are in configs/_base_/methods'
         )
     if 'architecture' in cfg.model:
         raise CompressionError(
-            f"--compress: the model of the config is a {cfg.model.get('type')!r} already; give "
+            f'--compress: the model of the config is a {cfg.model.get("type")!r} already; give '
             'the config of a dense model'
         )
     cfg.model = ConfigDict(architecture=cfg.model, **method.compression)
@@ -176,4 +175,3 @@ def build_algorithm(cfg: Config) -> CompressionAlgorithm:
             'give a compression config, or a method file with --compress'
         )
     return model
-

@@ -47,8 +47,10 @@ class DCFF(CompressionAlgorithm):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        if isinstance(fuse_interval, bool) or not isinstance(fuse_interval, int) or (
-            fuse_interval < 1
+        if (
+            isinstance(fuse_interval, bool)
+            or not isinstance(fuse_interval, int)
+            or (fuse_interval < 1)
         ):
             raise CompressionError(
                 f'fuse_interval is {fuse_interval!r}; it has to be a positive integer'

@@ -106,7 +106,7 @@ class FusedConv2d(nn.Conv2d):
         Args:
             temp: Temperature ``T``.
         """
-        for (m, n), (rows, columns) in zip(self.runs, self._blocks()):
+        for (m, n), (rows, columns) in zip(self.runs, self._blocks(), strict=True):
             if m < n:
                 block, score = proxies(self.weight[columns], temp, m)
                 self.proxies[rows, columns] = block

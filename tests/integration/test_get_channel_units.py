@@ -1,0 +1,45 @@
+"""tools/get_channel_units.py on the published config, and its file back in a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+R50 = 'configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py'
+
+
+def test_published_command(tool: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / 'resnet_cls.json'
+    tool.succeed('get_channel_units', R50, '-c', '-i', f'--output-path={path}')
+    units = json.loads(path.read_text())['channel_unit_cfg']['units']
+    assert len(units) == 37
+    assert units['backbone.layer4.0.conv3_(0, 2048)_2048']['choice'] == 0.9
+    assert units['backbone.conv1_(0, 64)_64']['init_args']['num_channels'] == 64
+    for unit in units.values():
+        assert unit['channels']['output_related'] and unit['channels']['input_related']
+
+    # Back into a config: as widths, and as units that need no analysis.
+    by_ratio = _compact(tool, f'model.target_pruning_ratio={path}')
+    by_units = _compact(
+        tool, f'model.mutator_cfg.channel_unit_cfg={path}', 'model.target_pruning_ratio=None'
+    )
+    assert by_ratio == by_units == (15163623, 2248866576)
+
+
+def _compact(tool: ModuleType, *options: str) -> tuple[int, int]:
+    out = tool.succeed('get_flops', R50, '--json', '--cfg-options', *options)
+    (compact,) = [row for row in json.loads(out)['models'] if row['model'] == 'compact']
+    return compact['params'], compact['macs']
+
+
+def test_choices_are_keep_ratios_on_standard_output(tool: ModuleType) -> None:
+    choices = json.loads(tool.succeed('get_channel_units', tool.DEMO, '--choice'))
+    assert len(choices) == 12
+    assert set(choices.values()) == {0.7}
+
+
+def test_dense_config(tool: ModuleType) -> None:
+    out = tool.succeed('get_channel_units', 'configs/demo/dense_resnet20_digits.py')
+    units = json.loads(out)['channel_unit_cfg']['units']
+    assert units['backbone.layer1.0.conv1_(0, 16)_16'] == {'choice': 1.0}

@@ -1,0 +1,65 @@
+"""tools/get_flops.py against the published figures."""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+
+import pytest
+
+FOLDER = 'configs/pruning/mmcls/dcff/'
+
+
+def _models(tool: ModuleType, *arguments: str) -> dict[str, dict]:
+    found = json.loads(tool.succeed('get_flops', *arguments, '--json'))['models']
+    return {row['model']: row for row in found}
+
+
+@pytest.mark.parametrize(
+    ('config', 'params', 'macs', 'dense_params'),
+    [
+        # The authors' own networks, counted with mmengine (shared/reference/tables.json).
+        ('dcff_vgg16_300e_cifar10.py', 1071248, 72631000, 14728266),
+        ('dcff_resnet56_300e_cifar10.py', 384316, 55835776, 853018),
+    ],
+)
+def test_exact_counts(
+    tool: ModuleType, config: str, params: int, macs: int, dense_params: int
+) -> None:
+    models = _models(tool, FOLDER + config)
+    assert models['compact']['params'] == params
+    assert models['compact']['macs'] == pytest.approx(macs, rel=0.005)
+    assert models['dense']['params'] == dense_params
+    for model in models.values():
+        assert sum(stage['params'] for stage in model['stages']) == model['params']
+        assert sum(stage['macs'] for stage in model['stages']) == model['macs']
+
+
+@pytest.mark.parametrize(
+    ('config', 'params', 'macs', 'digits'),
+    [
+        ('dcff_resnet50_90e_in1k_2.25b.py', 15.16, 2.25, 2),
+        ('dcff_resnet50_90e_in1k_1.49b.py', 10.58, 1.49, 2),
+        ('dcff_resnet50_90e_in1k_0.96b.py', 7.40, 0.96, 2),
+        ('dcff_resnet50_8xb32_in1k.py', 15.16, 2.260, None),
+    ],
+)
+def test_published_figures(
+    tool: ModuleType, config: str, params: float, macs: float, digits: int | None
+) -> None:
+    compact = _models(tool, FOLDER + config)['compact']
+    assert round(compact['params'] / 1e6, 2) == params
+    if digits is None:
+        # Counted by MMRazor's tool, which sees other operators than mmengine's.
+        assert compact['macs'] / 1e9 == pytest.approx(macs, rel=0.005)
+    else:
+        assert round(compact['macs'] / 1e9, digits) == macs
+
+
+def test_table_and_shape(tool: ModuleType) -> None:
+    models = _models(tool, tool.DEMO, '--shape', '64')
+    small = _models(tool, tool.DEMO)
+    assert models['dense']['params'] == small['dense']['params'] == 269722
+    assert models['dense']['macs'] == pytest.approx(4 * small['dense']['macs'], rel=0.01)
+    text = tool.succeed('get_flops', tool.DEMO)
+    assert 'backbone.layer1' in text and 'total' in text and '40.93M' in text
