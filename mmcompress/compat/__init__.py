@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import (
     checkpoints,
+    cpu_distributed,
     installed_packages,
     missing_libraries,
     mmcls_scope,
@@ -40,6 +41,7 @@ def apply() -> None:
     mmrazor_quantization.apply()
     mmrazor_types.apply()
     checkpoints.apply()
+    cpu_distributed.apply()
     own_configs.apply()
     mmcls_scope.apply()
     installed_packages.apply()

@@ -102,8 +102,16 @@ def _pose(model: nn.Module, height: int, width: int) -> Any:
     from mmpose.structures import PoseDataSample
 
     joints = getattr(getattr(model, 'head', None), 'out_channels', None) or 17
-    sample = PoseDataSample(metainfo=dict(_metainfo(height, width), input_size=(width, height)))
     box = torch.tensor([[0.0, 0.0, float(width), float(height)]]).numpy()
+    sample = PoseDataSample(
+        metainfo=dict(
+            _metainfo(height, width),
+            input_size=(width, height),
+            input_center=box[0, 2:] / 2,
+            input_scale=box[0, 2:],
+            flip_indices=list(range(joints)),
+        )
+    )
     sample.gt_instances = InstanceData(
         bboxes=box,
         bbox_centers=box[:, 2:] / 2,

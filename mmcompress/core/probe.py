@@ -50,14 +50,18 @@ def working_copy(model: nn.Module) -> nn.Module:
     """A copy of ``model`` in eval mode, every parameter in the autograd graph.
 
     ``frozen_stages`` re-freezes whenever a backbone changes its mode, gradient checkpointing
-    hides what it wraps from autograd, and synchronised batch norm may ask for a process group;
-    none of the three plays a part in the coupling of channels.
+    hides what it wraps from autograd, synchronised batch norm may ask for a process group, and
+    Torch-Pruning takes the single slope of a PReLU for a single channel; none of the four plays
+    a part in the coupling of channels.
     """
     model = revert_sync_batchnorm(copy.deepcopy(model).cpu())
     model.eval()
     for module in model.modules():
         if getattr(module, 'with_cp', False):
             module.with_cp = False
+        for name, child in module.named_children():
+            if isinstance(child, nn.PReLU) and child.num_parameters == 1:
+                setattr(module, name, nn.LeakyReLU(child.weight.item()).eval())
     model.requires_grad_(True)
     # Torch-Pruning switches to eval once more, which would freeze the stages again.
     model.eval = lambda: model

@@ -29,7 +29,8 @@ def run(main: Callable[[], Any]) -> None:
     """Run a tool: bad input becomes one sentence on standard error and exit status 2."""
     try:
         main()
-    except CompressionError as error:
+    except (CompressionError, FileNotFoundError) as error:
+        # A file not found is, after all that is checked before, one of the data set's.
         sys.stdout.flush()
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)

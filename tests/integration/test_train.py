@@ -125,7 +125,6 @@ def test_two_processes(tool: ModuleType, tmp_path: Path) -> None:
             str(tmp_path / 'run'),
             '--cfg-options',
             'train_cfg.max_epochs=2',
-            'env_cfg.dist_cfg.backend=gloo',
             'train_dataloader.batch_size=32',
             *tool.SMALL,
         ],

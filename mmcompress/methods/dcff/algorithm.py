@@ -16,6 +16,12 @@ from mmcompress.registry import MODELS
 from .importance import temperature
 from .op import FusedConv2d
 
+#: How OpenMMLab initialises a backbone without pretrained weights.
+FROM_SCRATCH = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+]
+
 
 @MODELS.register_module()
 class DCFF(CompressionAlgorithm):
@@ -62,11 +68,25 @@ class DCFF(CompressionAlgorithm):
             data_preprocessor,
             init_cfg,
         )
+        self._start_from_scratch()
         self.fuse_interval = fuse_interval
         self.by_epoch = by_epoch
         # Told by every checkpoint: how often, and at what temperature the filters were fused.
         self.register_buffer('fuse_steps', torch.zeros((), dtype=torch.long))
         self.register_buffer('fuse_temperature', torch.zeros(()))
+
+    def _start_from_scratch(self) -> None:
+        """Replace pretrained weights, whose layers are dense, by an ordinary initialisation."""
+        for name, module in self.architecture.named_modules():
+            parts = getattr(module, 'init_cfg', None) or []
+            for part in parts if isinstance(parts, list) else [parts]:
+                if part.get('type') == 'Pretrained':
+                    module.init_cfg = FROM_SCRATCH
+                    print_log(
+                        f'DCFF trains from scratch: {part["checkpoint"]} is not loaded into '
+                        f'{name or "the architecture"}',
+                        logger='current',
+                    )
 
     def tick(self, clock: Clock) -> None:
         """Fuse at the beginning of every interval."""
