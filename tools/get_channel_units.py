@@ -15,7 +15,13 @@ from pathlib import Path
 import mmcompress  # noqa: F401
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.analyzer import DependencyAnalyzer
-from mmcompress.engine.launch import add_config_arguments, build_model, load_config, results_on_stdout, run
+from mmcompress.engine.launch import (
+    add_config_arguments,
+    build_model,
+    load_config,
+    results_on_stdout,
+    run,
+)
 
 
 def parse_args() -> argparse.Namespace:

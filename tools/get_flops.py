@@ -22,7 +22,13 @@ from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export import dense_config, to_static
 from mmcompress.core.subnet import is_sub_model
-from mmcompress.engine.launch import add_config_arguments, build_model, load_config, results_on_stdout, run
+from mmcompress.engine.launch import (
+    add_config_arguments,
+    build_model,
+    load_config,
+    results_on_stdout,
+    run,
+)
 from mmcompress.report import complexity, complexity_by_stage, print_table
 
 

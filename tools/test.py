@@ -32,9 +32,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', help='where to save logs and metrics')
     parser.add_argument('--json', metavar='FILE', help='write the metrics to this file')
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

@@ -40,7 +40,7 @@ def _on_cpu(launcher: Callable[..., None]) -> Callable[..., None]:
         if get_device() != 'cpu':
             launcher(backend, *args, **kwargs)
             return
-        with mock.patch.object(torch.cuda, 'set_device', lambda device: None):
+        with mock.patch.object(torch.cuda, 'set_device'):
             launcher('gloo' if backend == 'nccl' else backend, *args, **kwargs)
 
     return launch

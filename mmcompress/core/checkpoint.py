@@ -42,12 +42,20 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         raise CompressionError(
             f'checkpoint: {path!r} holds more than weights and was not loaded ({reason[:160]})'
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # what an unpickler makes of a damaged file can be anything
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CompressionError(f'checkpoint: {path!r} is not a checkpoint ({first})') from None
-    if not isinstance(content, dict):
+    if isinstance(content, dict) and 'state_dict' not in content:
+        content = {'state_dict': content}
+    if not isinstance(content, dict) or not _is_state_dict(content['state_dict']):
         raise CompressionError(f'checkpoint: {path!r} holds no state_dict')
-    return content if 'state_dict' in content else {'state_dict': content}
+    return content
+
+
+def _is_state_dict(state: Any) -> bool:
+    return isinstance(state, dict) and all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    )
 
 
 def check_fits(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
@@ -82,6 +90,7 @@ def check_belongs(model: nn.Module, state: dict[str, Tensor], path: str | Path) 
     Raises:
         CompressionError: If less than half of the model's tensors are in it.
     """
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
     own = model.state_dict()
     fitting = sum(key in state and state[key].shape == own[key].shape for key in own)
     if fitting * 2 < len(own):

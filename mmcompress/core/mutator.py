@@ -14,7 +14,7 @@ from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, ChannelRange, UnitConfig, log_analysis, narrow_layers
 from .errors import CompressionError, nearest
-from .narrow import channels_of, is_narrowable
+from .narrow import channels_of, is_narrowable, is_pass_through
 from .unit import ChannelUnit
 from .units_file import keep_ratios, load_json, units_in
 
@@ -125,6 +125,11 @@ class ChannelMutator(BaseModule, ABC):
         units = config.get('units') or {}
         if isinstance(units, (str, Path)):
             units = units_in(load_json(units, f'{key}.units'))
+        if not isinstance(units, dict):
+            raise CompressionError(
+                f'{key}.units is {units!r}; it has to be a dict by unit name, or the path of a '
+                'JSON file'
+            )
         for name, unit in units.items():
             if not isinstance(unit, dict):
                 raise CompressionError(
@@ -161,8 +166,15 @@ class ChannelMutator(BaseModule, ABC):
         given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})
         args = {'divisor': config.divisor, **self.channel_unit_cfg.get('default_args', {}), **given}
         args = {key: value for key, value in args.items() if key != 'num_channels'}
-        args['divisor'] = max(args['divisor'], config.divisor)
-        return MODELS.build(dict(args, type=self.channel_unit_cfg['type'], config=config))
+        divisor = args['divisor']
+        if isinstance(divisor, int) and 0 < divisor < config.divisor:
+            args['divisor'] = config.divisor
+        try:
+            return MODELS.build(dict(args, type=self.channel_unit_cfg['type'], config=config))
+        except TypeError as error:
+            raise CompressionError(
+                f'channel_unit_cfg.units[{name!r}]: init_args (or default_args) are wrong: {error}'
+            ) from None
 
     def _nothing_found(self, architecture: nn.Module) -> str:
         why = ''
@@ -175,6 +187,16 @@ class ChannelMutator(BaseModule, ABC):
         )
 
 
+def _fits(channel: ChannelRange, total: int, width: int, passes_through: bool) -> bool:
+    """Whether a range of a layer that is ``width`` wide can stand for ``total`` channels."""
+    start, end = channel.start, channel.end
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= width):
+        return False
+    # Only behind a flattened feature map do several channels stand for one.
+    filters = channel.is_output and not passes_through
+    return end - start == total if filters else (end - start) % total == 0
+
+
 def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
     """The unit of a config file, if it fits the architecture."""
     key = f'channel_unit_cfg.units[{name!r}]'
@@ -185,6 +207,11 @@ def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
         raise CompressionError(
             f'{key} lacks {error}; write it again with tools/get_channel_units.py -c -i'
         ) from None
+    total = config.num_channels
+    if isinstance(total, bool) or not isinstance(total, int) or total < 1:
+        raise CompressionError(
+            f'{key}: init_args.num_channels is {total!r}; it has to be a positive integer'
+        )
     modules = dict(architecture.named_modules())
     for channel in config.channels:
         layer = modules.get(channel.name)
@@ -195,12 +222,11 @@ def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
                 'written for another model?'
             )
         width = channels_of(layer)[channel.is_output]
-        size = channel.end - channel.start
-        fits = 0 <= channel.start < channel.end <= width and size % config.num_channels == 0
-        if not fits:
+        if not _fits(channel, total, width, is_pass_through(layer)):
             raise CompressionError(
                 f'{key} takes channels {channel.start} to {channel.end} of {channel.name!r}, '
-                f'which has {width}. Was the file written for another model?'
+                f'which has {width}, for {total} channels of the unit. Was the file written for '
+                'another model?'
             )
     if not producers:
         raise CompressionError(f'{key} has no output_related channels')

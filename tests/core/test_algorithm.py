@@ -56,7 +56,7 @@ def test_train_step_needs_the_time(tiny_cfg):
 
 
 def test_the_data_preprocessor_at_the_top_is_handed_over(classifier_cfg):
-    top = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=10, mean=[1.0] * 3)
+    top = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=10, mean=[1.0] * 3, std=[1.0] * 3)
     cfg = dict(
         type='mmcompress.DCFF',
         architecture=classifier_cfg(),
@@ -70,8 +70,8 @@ def test_the_data_preprocessor_at_the_top_is_handed_over(classifier_cfg):
 
 
 def test_the_architecture_s_own_data_preprocessor_comes_first(classifier_cfg):
-    own = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=10, mean=[2.0] * 3)
-    top = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=10, mean=[1.0] * 3)
+    own = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=10, mean=[2.0] * 3, std=[1.0] * 3)
+    top = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=10, mean=[1.0] * 3, std=[1.0] * 3)
     model = build_architecture(dict(classifier_cfg(), data_preprocessor=own), top)
     assert model.data_preprocessor.mean.flatten().tolist() == [2, 2, 2]
 

@@ -136,7 +136,9 @@ def files(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     )
     units = {'backbone.layer9.0.conv1_(0, 16)_16': unit}
     other = json.dumps(dict(channel_unit_cfg=dict(units=units)))
-    ratio = "_base_ = ['{}']\nmodel = dict(target_pruning_ratio=dict(_delete_=True, **{{{!r}: {!r}}}))"
+    ratio = (
+        "_base_ = ['{}']\nmodel = dict(target_pruning_ratio=dict(_delete_=True, **{{{!r}: {!r}}}))"
+    )
     headless = (
         f"_base_ = ['{demo}']\n"
         "model = dict(architecture=dict(_delete_=True, type='mmengine.OneConvolution'))\n"
@@ -160,9 +162,7 @@ def files(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_one_sentence(
-    tool: ModuleType, files: dict[str, str], tmp_path: Path, name: str
-) -> None:
+def test_one_sentence(tool: ModuleType, files: dict[str, str], tmp_path: Path, name: str) -> None:
     (script, *arguments), expected = CASES[name]
     out = tmp_path / 'out'
     filled = [argument.format(out=out, **files) for argument in arguments]

@@ -47,7 +47,8 @@ def test_state_is_plain(exported: dict) -> None:
 
 def test_config_names_no_method(exported: dict) -> None:
     text = Path(exported['config']).read_text()
-    assert 'DCFF' not in text and 'CompressionHook' not in text
+    assert 'DCFF' not in text
+    assert 'CompressionHook' not in text
 
 
 def test_same_accuracy_even_when_moved(

@@ -17,7 +17,8 @@ def test_published_command(tool: ModuleType, tmp_path: Path) -> None:
     assert units['backbone.layer4.0.conv3_(0, 2048)_2048']['choice'] == 0.9
     assert units['backbone.conv1_(0, 64)_64']['init_args']['num_channels'] == 64
     for unit in units.values():
-        assert unit['channels']['output_related'] and unit['channels']['input_related']
+        assert unit['channels']['output_related']
+        assert unit['channels']['input_related']
 
     # Back into a config: as widths, and as units that need no analysis.
     by_ratio = _compact(tool, f'model.target_pruning_ratio={path}')

@@ -159,7 +159,9 @@ def test_slurm_scripts_pass_arguments_in_order(tool: ModuleType, tmp_path: Path)
 
     words = asked('tools/slurm_train.sh', 'part', 'job', 'c.py', 'work', '--resume', GPUS='4')
     assert words[:3] == ['-p', 'part', '--job-name=job']
-    assert '--gres=gpu:4' in words and '--ntasks=4' in words and '--ntasks-per-node=4' in words
+    assert '--gres=gpu:4' in words
+    assert '--ntasks=4' in words
+    assert '--ntasks-per-node=4' in words
     start = words.index('py')
     assert words[start:] == [
         'py', '-u', 'tools/train.py', 'c.py', '--work-dir', 'work', '--launcher', 'slurm',

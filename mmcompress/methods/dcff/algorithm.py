@@ -79,7 +79,7 @@ class DCFF(CompressionAlgorithm):
         """Replace pretrained weights, whose layers are dense, by an ordinary initialisation."""
         for name, module in self.architecture.named_modules():
             parts = getattr(module, 'init_cfg', None) or []
-            for part in parts if isinstance(parts, list) else [parts]:
+            for part in [parts] if isinstance(parts, dict) else parts:
                 if part.get('type') == 'Pretrained':
                     module.init_cfg = FROM_SCRATCH
                     print_log(
@@ -89,9 +89,18 @@ class DCFF(CompressionAlgorithm):
                     )
 
     def tick(self, clock: Clock) -> None:
-        """Fuse at the beginning of every interval."""
+        """Fuse at the beginning of every interval.
+
+        Raises:
+            CompressionError: If the interval is in epochs and the training loop has none.
+        """
         super().tick(clock)
         by_epoch = clock.by_epoch if self.by_epoch is None else self.by_epoch
+        if by_epoch and not clock.by_epoch:
+            raise CompressionError(
+                'by_epoch is True, but the training loop counts iterations: the filters would '
+                'be fused once only; leave by_epoch out and give fuse_interval in iterations'
+            )
         if by_epoch:
             done, total, due = clock.epoch, clock.max_epochs, clock.starts_epoch
         else:
