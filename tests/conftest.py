@@ -1,16 +1,21 @@
 """Small networks that the tests of several folders share."""
 
+import copy
+import itertools
 import random
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 import mmcompress  # noqa: F401  (repairs old dependencies before they are imported)
 
+from mmengine.evaluator import BaseMetric  # isort: skip
 from mmengine.model import BaseModel  # isort: skip
-from mmengine.registry import MODELS  # isort: skip
+from mmengine.registry import DATASETS, METRICS, MODELS  # isort: skip
+from mmengine.runner import Runner  # isort: skip
 
 torch.set_num_threads(2)
 
@@ -95,3 +100,97 @@ def _seeded():
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
+
+
+@DATASETS.register_module(force=True)
+class RandomImages(Dataset):
+    """A few fixed images of four classes, each changed at random by all three generators."""
+
+    def __init__(self, length=8, augment=True):
+        generator = torch.Generator().manual_seed(1)
+        self.images = torch.randn(length, 3, 8, 8, generator=generator)
+        self.augment = augment
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        image = self.images[index]
+        if self.augment:
+            image = image * (1 + np.random.rand()) + random.random() + torch.rand(())
+        return dict(inputs=image.float(), data_samples=index % 4)
+
+
+@METRICS.register_module(force=True)
+class DrawingMetric(BaseMetric):
+    """Mean of the outputs; draws random numbers on the way, as samplers in validation do."""
+
+    def process(self, data_batch, data_samples):
+        np.random.rand(), random.random(), torch.rand(2)
+        self.results.extend(float(sample.sum()) for sample in data_samples)
+
+    def compute_metrics(self, results):
+        return dict(mean=sum(results) / len(results))
+
+
+@pytest.fixture
+def make_runner(tmp_path):
+    """Factory of runners on :class:`RandomImages`, two images a batch."""
+    count = itertools.count()
+
+    def make(
+        model,
+        length,
+        by_epoch=True,
+        resume=None,
+        seed=None,
+        hooks=('CompressionHook', 'ReseedHook'),
+        images=8,
+        workers=0,
+        persistent=False,
+        validate=True,
+        every=1,
+        **kwargs,
+    ):
+        folder = tmp_path / f'run{next(count)}'
+        loader = dict(
+            batch_size=2,
+            num_workers=workers,
+            persistent_workers=persistent,
+            dataset=dict(type='RandomImages', length=images),
+        )
+        val = {}
+        if validate:
+            val = dict(
+                val_cfg=dict(),
+                val_dataloader=dict(loader, sampler=dict(type='DefaultSampler', shuffle=False)),
+                val_evaluator=dict(type='DrawingMetric'),
+            )
+        sampler = 'DefaultSampler' if by_epoch else 'InfiniteSampler'
+        if by_epoch:
+            train_cfg = dict(by_epoch=True, max_epochs=length, val_interval=1)
+        else:
+            train_cfg = dict(by_epoch=False, max_iters=length, val_interval=2)
+        return Runner(
+            model=copy.deepcopy(model),
+            work_dir=str(folder),
+            experiment_name=folder.as_posix(),
+            train_dataloader=dict(loader, sampler=dict(type=sampler, shuffle=True)),
+            train_cfg=train_cfg,
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+            param_scheduler=dict(
+                type='LinearLR', start_factor=0.5, by_epoch=by_epoch, begin=0, end=length
+            ),
+            default_hooks=dict(
+                checkpoint=dict(type='CheckpointHook', interval=every, by_epoch=by_epoch)
+            ),
+            custom_hooks=[dict(type=f'mmcompress.{hook}') for hook in hooks],
+            randomness=dict(seed=seed),
+            load_from=None if resume is None else str(resume),
+            resume=resume is not None,
+            log_level='ERROR',
+            **val,
+            **kwargs,
+        )
+
+    return make

@@ -82,6 +82,8 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
     Raises:
         CompressionError: If a layer doesn't exist or isn't that wide.
     """
+    if not isinstance(layers, dict):
+        raise CompressionError('fix_subnet: `layers` has to be a dict of widths by layer name')
     modules = dict(model.named_modules())
     for name, widths in layers.items():
         layer = modules.get(name)
@@ -91,10 +93,10 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
                 f'{nearest(name, modules)}'
             )
         dense = channels_of(layer)
-        if any(not 0 < widths[key] <= most for key, most in zip(KEYS, dense, strict=True)):
+        if not _fit(widths, dense):
             raise CompressionError(
                 f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input and '
-                f'{dense[1]} output channels, fewer than {widths}'
+                f'{dense[1]} output channels; {widths} does not fit'
             )
         groups = getattr(layer, 'groups', getattr(layer, 'num_groups', 1))
         if groups == dense[0] == dense[1]:
@@ -106,6 +108,17 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
                 for key, most in zip(KEYS, dense, strict=True)
             ),
         )
+
+
+def _fit(widths: object, dense: tuple[int, int]) -> bool:
+    """Whether ``widths`` gives both sides of a layer no more channels than it has."""
+    if not isinstance(widths, dict):
+        return False
+    given = [widths.get(key) for key in KEYS]
+    return all(
+        isinstance(width, int) and 0 < width <= most
+        for width, most in zip(given, dense, strict=True)
+    )
 
 
 def _evenly(total: int, width: int, groups: int) -> torch.Tensor:

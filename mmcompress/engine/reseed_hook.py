@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -26,18 +28,31 @@ class ReseedHook(Hook):
     loops: of every iteration) from the run's seed, which checkpoints carry, and gives the
     sampler that seed too.
 
-    Transforms that draw random numbers inside persistent worker processes are out of reach:
-    for bit-identical resumes use ``num_workers=0`` or ``persistent_workers=False``.
+    In epoch-based loops, transforms that draw random numbers inside persistent worker processes
+    are out of reach: for bit-identical resumes use ``num_workers=0`` or
+    ``persistent_workers=False``.
     """
 
     # Before every hook that might draw random numbers.
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Give the sampler the seed of the run (after a resume: of the resumed run)."""
-        sampler = getattr(runner.train_loop.dataloader, 'sampler', None)
-        if hasattr(sampler, 'seed'):
-            sampler.seed = runner.seed
+        """Give sampler and workers the seed of the run (after a resume: of the resumed run)."""
+        loop = runner.train_loop
+        loader = loop.dataloader
+        sampler = getattr(loader, 'sampler', None)
+        if getattr(sampler, 'seed', runner.seed) == runner.seed:
+            return
+        sampler.seed = runner.seed
+        start_worker = loader.worker_init_fn
+        if isinstance(start_worker, partial) and 'seed' in start_worker.keywords:
+            loader.worker_init_fn = partial(start_worker, seed=runner.seed)
+        if loader.num_workers and hasattr(loop, 'dataloader_iterator'):
+            # Its workers have begun to fetch what the other seed chose.
+            if isinstance(sampler, InfiniteSampler):
+                sampler.indices = sampler._indices_of_rank()
+            loader._iterator = None  # where the loader keeps persistent workers
+            loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed for an epoch; in iteration-based loops, for the first iteration to come."""

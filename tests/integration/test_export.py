@@ -41,7 +41,7 @@ def test_export_is_verified_on_real_data(exported: dict) -> None:
 
 def test_state_is_plain(exported: dict) -> None:
     state = torch.load(exported['checkpoint'], weights_only=True)['state_dict']
-    assert state['backbone.conv1.weight'].shape[0] == 11
+    assert state['backbone.conv1.weight'].shape[0] == 8
     assert not any('proxies' in key or 'importance' in key for key in state)
 
 

@@ -37,7 +37,7 @@ def _compact(tool: ModuleType, *options: str) -> tuple[int, int]:
 def test_choices_are_keep_ratios_on_standard_output(tool: ModuleType) -> None:
     choices = json.loads(tool.succeed('get_channel_units', tool.DEMO, '--choice'))
     assert len(choices) == 12
-    assert set(choices.values()) == {0.7}
+    assert set(choices.values()) == {0.75}
 
 
 def test_dense_config(tool: ModuleType) -> None:
