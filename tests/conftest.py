@@ -14,10 +14,10 @@ import mmcompress  # noqa: F401  (repairs old dependencies before they are impor
 
 from mmengine.evaluator import BaseMetric  # isort: skip
 from mmengine.model import BaseModel  # isort: skip
-from mmengine.registry import DATASETS, METRICS, MODELS  # isort: skip
+from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope  # isort: skip
 from mmengine.runner import Runner  # isort: skip
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # small networks; a second thread costs more than it gives
 
 
 @MODELS.register_module(force=True)
@@ -93,6 +93,13 @@ def rng_state():
         return (torch.get_rng_state().tolist(), kind, keys.tolist(), rest, random.getstate())
 
     return state
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    """The default scope of a classification run; what a test (or its runner) sets is undone."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ import mmcompress  # noqa: F401
 
 # isort: split
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
@@ -52,6 +53,8 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
     if args.amp:
+        if get_device() == 'cpu':
+            raise CompressionError('--amp needs an accelerator; there is none here')
         wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
         if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise CompressionError(f'--amp works with OptimWrapper, not with {wrapper!r}')

@@ -1,7 +1,8 @@
 """What every method shares. Imports no method."""
 
 from .algorithm import CompressionAlgorithm
-from .analyzer import Analysis, DependencyAnalyzer, UnitConfig
+from .analyzer import Analysis, DependencyAnalyzer
+from .channels import UnitConfig
 from .clock import Clock
 from .errors import CompressionError
 from .mutator import ChannelMutator

@@ -17,6 +17,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from .algorithm import CompressionAlgorithm, build_architecture
+from .checkpoint import load_into
 from .errors import CompressionError
 from .probe import Probe, seeded, tensors_in
 from .subnet import layer_widths
@@ -201,5 +202,5 @@ def _rebuild(folder: Path) -> BaseModel:
     """Build the model from an export's files, as a user would."""
     cfg = Config.fromfile(folder / 'compact.py')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
-    model.init_weights()
+    load_into(model, folder / 'compact.pth')
     return model.eval()

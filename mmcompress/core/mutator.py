@@ -12,7 +12,8 @@ from torch import nn
 
 from mmcompress.registry import MODELS, TASK_UTILS
 
-from .analyzer import Analysis, ChannelRange, UnitConfig, log_analysis, narrow_layers
+from .analyzer import Analysis, log_analysis
+from .channels import ChannelRange, UnitConfig, narrow_layers
 from .errors import CompressionError, nearest
 from .narrow import channels_of, is_narrowable, is_pass_through
 from .unit import ChannelUnit

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import nn
 
-from .analyzer import ChannelRange, UnitConfig
+from .channels import ChannelRange, UnitConfig
 from .errors import CompressionError
 
 

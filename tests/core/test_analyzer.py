@@ -10,13 +10,8 @@ import torch
 from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer, UnitConfig
-from mmcompress.core.analyzer import (
-    ChannelRange,
-    log_analysis,
-    matches,
-    narrow_layers,
-    narrow_units,
-)
+from mmcompress.core.analyzer import log_analysis, matches
+from mmcompress.core.channels import ChannelRange, narrow_layers, narrow_units
 from mmcompress.core.narrow import NarrowError, channels_of
 from mmcompress.models import CIFARResNet, PadShortcut
 
@@ -381,7 +376,7 @@ def test_a_layer_with_a_bare_parameter():
     )
     found = analyze(model)
     assert list(found.units) == ['backbone.a_(0, 8)_8', 'backbone.c_(0, 4)_4']
-    (name, reason), = found.rejected.items()
+    ((name, reason),) = found.rejected.items()
     assert name == 'backbone.b_(0, 6)_6'
     assert 'backbone.d' in reason
 
@@ -594,9 +589,9 @@ def test_the_model_and_the_random_state_are_untouched(training, rng_state):
         torch.rand(3)
         return b['c'](nn.functional.dropout(b['n'](b['a'](x)), 0.5, b.training))
 
-    model = Net(
-        forward, nn.Linear(4, 2), a=conv(3, 8), n=nn.BatchNorm2d(8), c=conv(8, 4)
-    ).train(training)
+    model = Net(forward, nn.Linear(4, 2), a=conv(3, 8), n=nn.BatchNorm2d(8), c=conv(8, 4)).train(
+        training
+    )
     model.backbone['n'].eval()
     model.backbone['a'].requires_grad_(False)
     state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -754,9 +749,7 @@ def test_detector_with_a_neck(library_model):
 
 
 def test_segmenter_with_sync_bn_and_an_auxiliary_head(library_model):
-    model = library_model(
-        'mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py', pretrained=None
-    )
+    model = library_model('mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py', pretrained=None)
     assert any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
     found = analyze(model)
     assert any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())

@@ -147,15 +147,13 @@ def refuses(trained, cfg, tmp_path, says):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize('change', ['weight', 'bias', 'stride'])
+@pytest.mark.parametrize('change', ['weight', 'bias'])
 def test_a_broken_op_is_noticed(trained, cfg, tmp_path, monkeypatch, change):
     right = FusedConv2d.to_static
 
     def wrong(op):
         conv = right(op)
-        if change == 'stride':
-            conv.padding = (0, 0)
-        elif change == 'weight':
+        if change == 'weight':
             conv.weight.data[0, 0, 0, 0] += 0.05
         else:
             conv.bias = nn.Parameter(torch.full((conv.out_channels,), 0.01))

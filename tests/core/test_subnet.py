@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer, sub_model
-from mmcompress.core.analyzer import narrow_units
+from mmcompress.core.channels import narrow_units
 from mmcompress.core.subnet import is_sub_model, layer_widths, resize
 
 
@@ -83,9 +83,7 @@ def test_init_cfg_replaces_those_of_the_parts(tmp_path, classifier_cfg):
     trained = MODELS.build(classifier_cfg())
     path = tmp_path / 'a.pth'
     torch.save(dict(state_dict=trained.state_dict()), path)
-    model = sub_model(
-        cfg, dict(layers={}), init_cfg=dict(type='Pretrained', checkpoint=str(path))
-    )
+    model = sub_model(cfg, dict(layers={}), init_cfg=dict(type='Pretrained', checkpoint=str(path)))
     model.init_weights()
     for key, value in trained.state_dict().items():
         assert torch.equal(value, model.state_dict()[key])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmcompress.core import ChannelUnit, CompressionError, UnitConfig
-from mmcompress.core.analyzer import ChannelRange
+from mmcompress.core.channels import ChannelRange
 from mmcompress.core.unit import replace_module
 
 

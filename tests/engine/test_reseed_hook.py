@@ -68,9 +68,7 @@ def test_with_the_default_sampler_in_an_iteration_based_loop(make_runner, monkey
     from mmengine.dataset import sampler
 
     monkeypatch.setattr(sampler.InfiniteSampler, '__iter__', sampler.DefaultSampler.__iter__)
-    monkeypatch.setattr(
-        sampler.InfiniteSampler, 'set_epoch', sampler.DefaultSampler.set_epoch
-    )
+    monkeypatch.setattr(sampler.InfiniteSampler, 'set_epoch', sampler.DefaultSampler.set_epoch)
     monkeypatch.setattr(sampler.InfiniteSampler, 'round_up', True, raising=False)
     monkeypatch.setattr(sampler.InfiniteSampler, 'num_samples', 6, raising=False)
     monkeypatch.setattr(sampler.InfiniteSampler, 'total_size', 6, raising=False)

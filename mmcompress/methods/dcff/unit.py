@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import nn
 
-from mmcompress.core.analyzer import ChannelRange
+from mmcompress.core.channels import ChannelRange
 from mmcompress.core.narrow import is_pass_through
 from mmcompress.core.unit import ChannelUnit, replace_module
 from mmcompress.registry import MODELS

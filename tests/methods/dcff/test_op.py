@@ -55,9 +55,7 @@ def test_outputs_and_all_gradients(case, size):
         rows, columns = op.padding
         padded = F.pad(x, (columns, columns, rows, rows), mode=op.padding_mode)
         padding = 0
-    expected = F.conv2d(
-        padded, merged, merged_bias, op.stride, padding, op.dilation, op.groups
-    )
+    expected = F.conv2d(padded, merged, merged_bias, op.stride, padding, op.dilation, op.groups)
 
     found = op(x)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
@@ -152,7 +150,7 @@ def test_part_of_a_grouped_convolution_cannot_be_fused():
 def test_narrow_takes_input_channels(groups):
     op = make(groups=groups, width=4)
     op.weight.requires_grad_(False)
-    keep = torch.tensor([0, 1, 4])if groups == 1 else torch.tensor([0, 2, 3, 4])
+    keep = torch.tensor([0, 1, 4]) if groups == 1 else torch.tensor([0, 2, 3, 4])
     x = torch.zeros(2, 6, 7, 7, dtype=torch.float64)
     x[:, keep] = torch.randn(2, len(keep), 7, 7, dtype=torch.float64)
     expected = op(x)
