@@ -21,11 +21,12 @@ import mmcompress  # noqa: F401
 # isort: split
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 
 from mmcompress.core.checkpoint import load_into
+from mmcompress.core.errors import CompressionError
 from mmcompress.core.export import export
 from mmcompress.engine.launch import (
+    ToolRunner,
     add_config_arguments,
     build_algorithm,
     load_config,
@@ -52,13 +53,14 @@ def parse_args() -> argparse.Namespace:
 def real_batches(cfg: Config, count: int) -> Iterator[Any]:
     """The first batches of the config's validation data, none where there is no data."""
     loader_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader')
-    if not count or not loader_cfg:
+    if count < 1 or not loader_cfg:
         return iter(())
     try:
-        loader = Runner.build_dataloader(dict(loader_cfg, num_workers=0, persistent_workers=False))
-    except (OSError, KeyError, ImportError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        print_log(f'no validation data to compare on, random images only: {reason}', 'current')
+        loader = ToolRunner.build_dataloader(
+            dict(loader_cfg, num_workers=0, persistent_workers=False)
+        )
+    except CompressionError as error:
+        print_log(f'comparing on random images only: {error}', 'current')
         return iter(())
     return itertools.islice(iter(loader), count)
 

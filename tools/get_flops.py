@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='N',
-        help='size of the image: side, or height and width; by default what the config trains on',
+        help='size of the image: side, or height and width; by default that of the test pipeline',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     return parser.parse_args()
@@ -70,8 +70,9 @@ def _size_in_config(cfg: Config) -> tuple[int, int] | None:
     The last transform that sets a size wins. Libraries write sizes as (width, height), except
     mmpretrain, whose crops are square in all its configs.
     """
-    if (cfg.get('codec') or {}).get('input_size'):
-        width, height = cfg.codec['input_size']
+    codec = cfg.get('codec')
+    if isinstance(codec, dict) and codec.get('input_size'):
+        width, height = codec['input_size']
         return height, width
     for loader in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
         dataset = (cfg.get(loader) or {}).get('dataset') or {}

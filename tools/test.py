@@ -8,20 +8,26 @@ Example:
 from __future__ import annotations
 
 import argparse
-import os
+import json
 from pathlib import Path
 
 import mmcompress  # noqa: F401
 
 # isort: split
-from mmengine import dump
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from mmcompress.core.checkpoint import check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.subnet import is_sub_model
-from mmcompress.engine.launch import add_config_arguments, build_model, load_config, run
+from mmcompress.engine.launch import (
+    ToolRunner,
+    add_config_arguments,
+    add_launch_arguments,
+    apply_launch_arguments,
+    build_model,
+    load_config,
+    run,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,13 +36,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'checkpoint', nargs='?', help='may be left out for the config of an exported model'
     )
-    parser.add_argument('--work-dir', help='where to save logs and metrics')
+    add_launch_arguments(parser)
     parser.add_argument('--json', metavar='FILE', help='write the metrics to this file')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
@@ -55,18 +57,14 @@ def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
+    apply_launch_arguments(cfg, args)
     if cfg.get('test_dataloader') is None:
         raise CompressionError(f'{args.config} has no test_dataloader to evaluate on')
     cfg.load_from = checkpoint_of(cfg, args)
     check_fits(build_model(cfg), load_checkpoint_file(cfg.load_from)['state_dict'], cfg.load_from)
-    metrics = Runner.from_cfg(cfg).test()
+    metrics = ToolRunner.from_cfg(cfg).test()
     if args.json:
-        dump(metrics, args.json)
+        Path(args.json).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
 
 
 if __name__ == '__main__':

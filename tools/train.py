@@ -9,25 +9,32 @@ Example:
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
 
 import mmcompress  # noqa: F401
 
 # isort: split
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import find_latest_checkpoint
 
 from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
-from mmcompress.engine.launch import add_config_arguments, build_model, load_config, run
+from mmcompress.core.subnet import is_sub_model
+from mmcompress.engine.launch import (
+    ToolRunner,
+    add_config_arguments,
+    add_launch_arguments,
+    apply_launch_arguments,
+    build_model,
+    load_config,
+    run,
+)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model, compressed or dense')
     add_config_arguments(parser)
-    parser.add_argument('--work-dir', help='where to save logs and checkpoints')
+    add_launch_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -38,20 +45,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Put the arguments where mmengine's runner looks for them."""
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
+    apply_launch_arguments(cfg, args)
     if args.amp:
         if get_device() == 'cpu':
             raise CompressionError('--amp needs an accelerator; there is none here')
@@ -74,6 +73,9 @@ def check(cfg: Config) -> None:
     """Find mistakes before anything is written: the model, and what is to be loaded."""
     model = build_model(cfg)
     path = cfg.get('load_from')
+    own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
+    if is_sub_model(cfg.model) and own:
+        check_fits(model, load_checkpoint_file(own)['state_dict'], own)
     if cfg.get('resume') and not path:
         path = find_latest_checkpoint(cfg.work_dir)
     if path and cfg.get('resume'):
@@ -87,7 +89,7 @@ def main() -> None:
     cfg = load_config(args)
     apply_arguments(cfg, args)
     check(cfg)
-    Runner.from_cfg(cfg).train()
+    ToolRunner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

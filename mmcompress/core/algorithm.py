@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from mmengine.model import BaseModel
@@ -41,6 +42,15 @@ class CompressionAlgorithm(BaseAlgorithm):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        if not isinstance(architecture, (dict, BaseModel)):
+            raise CompressionError(
+                f'architecture is {architecture!r}; it has to be the config of a model'
+            )
+        if not isinstance(mutator_cfg, dict):
+            raise CompressionError(
+                f'mutator_cfg is {mutator_cfg!r}; it has to be a dict such as '
+                "dict(type='DCFFMutator')"
+            )
         if isinstance(architecture, dict):
             architecture = build_architecture(architecture, data_preprocessor)
         # No recorder taps into the activations, so in-place ones may stay.
@@ -82,7 +92,8 @@ def build_architecture(config: dict, data_preprocessor: dict | None = None) -> B
     Raises:
         CompressionError: If the config names no type.
     """
-    config = dict(config)
+    # Some models write into their config while they are built.
+    config = copy.deepcopy(dict(config))
     if 'cfg_path' in config and 'type' not in config:
         from mmengine.hub import get_model
 

@@ -63,9 +63,15 @@ class DependencyAnalyzer:
         exclude: Sequence[str] | str = (),
         input_shape: Sequence[int] | None = None,
     ) -> None:
-        self.include = [include] if isinstance(include, str) else list(include)
-        self.exclude = [exclude] if isinstance(exclude, str) else list(exclude)
+        self.include = _patterns(include, 'include')
+        self.exclude = _patterns(exclude, 'exclude')
         self.input_shape = None if input_shape is None else tuple(input_shape)
+        if input_shape is not None and not (
+            len(self.input_shape) == 4 and all(isinstance(n, int) and n > 0 for n in input_shape)
+        ):
+            raise CompressionError(
+                f'input_shape is {input_shape!r}; it has to be four positive integers, (N, C, H, W)'
+            )
 
     def analyze(self, model: nn.Module) -> Analysis:
         """Find and verify the channel units of ``model``.
@@ -140,19 +146,11 @@ class DependencyAnalyzer:
         halves, for the units to blame.
         """
         reference = probe.signature(model)
-        widths = {unit.name: _probing_width(unit, i) for i, unit in enumerate(found)}
+        widths = dict(zip((unit.name for unit in found), _probing_widths(found), strict=True))
         good: list[UnitConfig] = []
 
-        def failure(units: Iterable[UnitConfig]) -> str:
-            trial = copy.deepcopy(model)
-            try:
-                narrow_units(trial, [(unit, widths[unit.name]) for unit in units])
-                if probe.signature(trial) != reference:
-                    return 'narrowing it changes the shape of the outputs of the model'
-            except Exception as error:  # whatever a user's forward raises on wrong shapes
-                first_line = (str(error).splitlines() or [type(error).__name__])[0]
-                return f'narrowing it breaks the forward pass: {first_line}'
-            return ''
+        def failure(units: list[UnitConfig]) -> str:
+            return _failure(model, probe, reference, [(u, widths[u.name]) for u in units])
 
         def search(layers: list[list[UnitConfig]]) -> None:
             units = [unit for layer in layers for unit in layer]
@@ -184,6 +182,13 @@ def log_analysis(analysis: Analysis) -> None:
         print_log(f'left alone: {name}: {reason}', logger='current')
 
 
+def _patterns(value: Sequence[str] | str, key: str) -> list[str]:
+    patterns = [value] if isinstance(value, str) else value
+    if not isinstance(patterns, (list, tuple)) or not all(isinstance(p, str) for p in patterns):
+        raise CompressionError(f'{key} is {value!r}; it has to be a name or a list of names')
+    return list(patterns)
+
+
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether ``name``, or a module that contains it, matches one of ``patterns``."""
     return any(
@@ -192,9 +197,49 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     )
 
 
-def _probing_width(unit: UnitConfig, position: int) -> int:
-    """About half of the unit, and different for units that stand close to each other."""
-    steps = unit.num_channels // unit.divisor
-    if steps == 1:
-        return unit.num_channels
-    return unit.divisor * (1 + (steps // 2 + position) % (steps - 1))
+def fault_of(
+    model: nn.Module, units: list[UnitConfig], input_shape: Sequence[int] | None = None
+) -> str:
+    """Narrow units that somebody wrote down, and run the model.
+
+    Args:
+        model: A dense architecture; left as it is.
+        units: Units that fit its layers.
+        input_shape: As for the analyzer.
+
+    Returns:
+        What goes wrong, or ``''``.
+    """
+    with seeded():
+        work = working_copy(model)
+        probe = Probe(work, input_shape)
+        widths = list(zip(units, _probing_widths(units), strict=True))
+        return _failure(work, probe, probe.signature(work), widths)
+
+
+def _failure(
+    model: nn.Module,
+    probe: Probe,
+    reference: list[tuple[int, ...]],
+    widths: list[tuple[UnitConfig, int]],
+) -> str:
+    """What goes wrong when units are narrowed, ``''`` if the outputs keep their shapes."""
+    trial = copy.deepcopy(model)
+    try:
+        narrow_units(trial, widths)
+        if probe.signature(trial) != reference:
+            return 'narrowing it changes the shape of the outputs of the model'
+    except Exception as error:  # whatever a user's forward raises on wrong shapes
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        return f'narrowing it breaks the forward pass: {first_line}'
+    return ''
+
+
+def _probing_widths(units: list[UnitConfig]) -> list[int]:
+    """About half of each unit, and different for units that stand close to each other."""
+    widths = []
+    for position, unit in enumerate(units):
+        steps = unit.num_channels // unit.divisor
+        few = 1 + (steps // 2 + position) % (steps - 1) if steps > 1 else 1
+        widths.append(unit.divisor * few)
+    return widths

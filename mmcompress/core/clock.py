@@ -9,18 +9,18 @@ from dataclasses import dataclass
 class Clock:
     """The runner's time at the beginning of an iteration.
 
+    An epoch is one pass over the data, also in a loop that counts iterations.
+
     Attributes:
         epoch: Epochs that are over.
         iteration: Iterations that are over, in all epochs.
-        max_epochs: Length of training in epochs (1 in an iteration-based loop).
+        max_epochs: Length of training in epochs; not whole in a loop that counts iterations.
         max_iterations: Length of training in iterations.
-        by_epoch: Whether the loop counts in epochs.
         starts_epoch: Whether this iteration is the first of an epoch.
     """
 
     epoch: int
     iteration: int
-    max_epochs: int
+    max_epochs: float
     max_iterations: int
-    by_epoch: bool
     starts_epoch: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -107,7 +107,7 @@ def export(
             )
         out_dir.mkdir(exist_ok=True)
         for name in FILES:
-            shutil.move(stage / name, out_dir / name)
+            os.replace(stage / name, out_dir / name)
     keys = ('checkpoint', 'config', 'subnet')
     paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
     return dict(max_difference=difference, batches=compared, **paths)
@@ -136,7 +136,8 @@ def compare(
     Args:
         algorithm: The trained algorithm.
         static: The exported model, on the same device.
-        batches: Real data as a dataloader gives it; a random batch is always compared.
+        batches: Real data as a dataloader gives it. A random batch is always compared, on the
+            CPU.
 
     Returns:
         The largest absolute difference (NaN counts as infinite), and how many real batches
@@ -157,12 +158,16 @@ def compare(
         count += 1
         inputs = algorithm.data_preprocessor(copy.deepcopy(batch), False)
         outputs = [
-            model._run_forward(copy.deepcopy(inputs), mode=mode)
+            _forward(model, copy.deepcopy(inputs), mode)
             for mode in probe.modes[:1]
             for model in (trained, static)
         ]
         worst = max(worst, _difference(*outputs))
     return worst, count
+
+
+def _forward(model: BaseModel, inputs: Any, mode: str) -> Any:
+    return model(**inputs, mode=mode) if isinstance(inputs, dict) else model(*inputs, mode=mode)
 
 
 def _difference(first: Any, second: Any) -> float:
@@ -191,7 +196,11 @@ def _static_config(cfg: Config, dense_cfg: dict) -> Config:
         for key, hook in (static.get('default_hooks') or {}).items()
         if not (isinstance(hook, dict) and str(hook.get('type', '')).startswith('mmcompress.'))
     }
-    static.setdefault('custom_imports', dict(imports=['mmcompress'], allow_failed_imports=False))
+    imports = dict(static.get('custom_imports') or dict(allow_failed_imports=False))
+    named = imports.get('imports') or []
+    named = [named] if isinstance(named, str) else list(named)
+    imports['imports'] = named if 'mmcompress' in named else [*named, 'mmcompress']
+    static['custom_imports'] = imports
     # Leftovers of method files; only the model counts now.
     for key in ('compression', 'load_from', 'resume', 'work_dir'):
         static.pop(key, None)

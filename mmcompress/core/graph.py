@@ -103,7 +103,7 @@ class CouplingGraph:
                 if run.root_start <= start and end <= run.root_end
             }
             unit = UnitConfig(end - start, 1, sorted(channels, key=self._rank))
-            unit.divisor, why = _divisor(unit, self.modules)
+            unit.divisor, why = required_divisor(unit, self.modules)
             yield start, unit, reason or why
 
     def _group_of(self, root: nn.Module, width: int) -> tp.dependency.Group | None:
@@ -189,7 +189,7 @@ def _runs(name: str, is_output: bool, idxs: Sequence[int], roots: Sequence[int])
     return runs
 
 
-def _divisor(unit: UnitConfig, modules: dict[str, nn.Module]) -> tuple[int, str]:
+def required_divisor(unit: UnitConfig, modules: dict[str, nn.Module]) -> tuple[int, str]:
     """What a width must be a multiple of, and why no width will do, if so."""
     divisor = 1
     for channel in unit.channels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from abc import ABC
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from torch import nn
 
 from mmcompress.registry import MODELS, TASK_UTILS
 
-from .analyzer import Analysis, log_analysis
+from .analyzer import Analysis, fault_of, log_analysis
 from .channels import ChannelRange, UnitConfig, narrow_layers
 from .errors import CompressionError, nearest
+from .graph import required_divisor
 from .narrow import channels_of, is_narrowable, is_pass_through
 from .unit import ChannelUnit
 from .units_file import keep_ratios, load_json, units_in
@@ -45,7 +48,9 @@ class ChannelMutator(BaseModule, ABC):
     ) -> None:
         super().__init__(init_cfg)
         self.channel_unit_cfg = self._read(channel_unit_cfg)
-        self.parse_cfg = parse_cfg or dict(type='DependencyAnalyzer')
+        if not isinstance(parse_cfg, (dict, type(None))):
+            raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
+        self.parse_cfg = {'type': 'DependencyAnalyzer', **(parse_cfg or {})}
         self.units: dict[str, ChannelUnit] = {}
         self.analysis: Analysis | None = None
 
@@ -70,10 +75,8 @@ class ChannelMutator(BaseModule, ABC):
                 self.units[name] = unit
         if not self.units:
             raise CompressionError(self._nothing_found(architecture))
-        given = self._given_choices()
-        ratios = keep_ratios(given if target is None else target, self.units)
-        for name, unit in self.units.items():
-            unit.choice = ratios[name]
+        for name, ratio in self._ratios(target).items():
+            self.units[name].choice = ratio
         own: list[ChannelRange] = []
         for unit in self.units.values():
             own.extend(unit.prepare(architecture))
@@ -122,7 +125,13 @@ class ChannelMutator(BaseModule, ABC):
         key = 'channel_unit_cfg'
         if isinstance(config, (str, Path)):
             config = load_json(config, key)
+        if not isinstance(config, dict):
+            raise CompressionError(f'{key} is {config!r}; it has to be a dict')
         config = dict(config.get('channel_unit_cfg', config))
+        if not isinstance(config.get('default_args', {}), dict):
+            raise CompressionError(
+                f'{key}.default_args is {config["default_args"]!r}; it has to be a dict'
+            )
         units = config.get('units') or {}
         if isinstance(units, (str, Path)):
             units = units_in(load_json(units, f'{key}.units'))
@@ -140,14 +149,31 @@ class ChannelMutator(BaseModule, ABC):
         config['units'] = units
         return config
 
-    def _given_choices(self) -> dict[str, float] | None:
+    def _ratios(self, target: Any) -> dict[str, float]:
+        """Keep ratio of every unit: from ``target``, or from the units of the config."""
         units = self.channel_unit_cfg['units']
-        return {name: unit['choice'] for name, unit in units.items() if 'choice' in unit} or None
+        given = {name: unit['choice'] for name, unit in units.items() if 'choice' in unit}
+        ratios = keep_ratios((given or None) if target is None else target, self.units)
+        for name, choice in given.items():
+            if name in ratios and ratios[name] != choice:
+                raise CompressionError(
+                    f'unit {name!r} keeps {choice!r} by channel_unit_cfg.units and '
+                    f'{ratios[name]!r} by target_pruning_ratio; set the latter to None to use the '
+                    'former'
+                )
+        if all(ratio == 1 for ratio in ratios.values()):
+            print_log(
+                'every channel unit keeps all its channels, nothing is made smaller; '
+                'target_pruning_ratio says how much to keep',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return ratios
 
     def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:
         given = self.channel_unit_cfg['units']
         if any('channels' in unit for unit in given.values()):
-            return {name: _check_unit(name, unit, architecture) for name, unit in given.items()}
+            return self._check_units(given, architecture)
         self.analysis = TASK_UTILS.build(self.parse_cfg).analyze(architecture)
         log_analysis(self.analysis)
         for name in given:
@@ -163,13 +189,34 @@ class ChannelMutator(BaseModule, ABC):
                 raise CompressionError(f'channel_unit_cfg.units: {name!r} {why}')
         return self.analysis.units
 
+    def _check_units(self, given: dict, architecture: nn.Module) -> dict[str, UnitConfig]:
+        """The units of a config, if narrowing them leaves a model that runs."""
+        configs = {name: _check_unit(name, unit, architecture) for name, unit in given.items()}
+        key = 'channel_unit_cfg.units'
+        seen: dict[tuple[str, bool, int], str] = {}
+        for name, config in configs.items():
+            for channel in config.channels:
+                for index in range(channel.start, channel.end):
+                    other = seen.setdefault((channel.name, channel.is_output, index), name)
+                    if other != name:
+                        raise CompressionError(
+                            f'{key}: {name!r} and {other!r} both have channel {index} of '
+                            f'{channel.name!r}'
+                        )
+        fault = fault_of(architecture, list(configs.values()), self.parse_cfg.get('input_shape'))
+        if fault:
+            raise CompressionError(
+                f'{key} leaves out layers that belong to the units ({fault}). Was the file '
+                'written for another model?'
+            )
+        return configs
+
     def _build_unit(self, name: str, config: UnitConfig) -> ChannelUnit:
         given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})
-        args = {'divisor': config.divisor, **self.channel_unit_cfg.get('default_args', {}), **given}
+        args = {'divisor': 1, **self.channel_unit_cfg.get('default_args', {}), **given}
         args = {key: value for key, value in args.items() if key != 'num_channels'}
-        divisor = args['divisor']
-        if isinstance(divisor, int) and 0 < divisor < config.divisor:
-            args['divisor'] = config.divisor
+        if isinstance(args['divisor'], int) and args['divisor'] > 0:
+            args['divisor'] = math.lcm(args['divisor'], config.divisor)
         try:
             return MODELS.build(dict(args, type=self.channel_unit_cfg['type'], config=config))
         except TypeError as error:
@@ -231,4 +278,8 @@ def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
             )
     if not producers:
         raise CompressionError(f'{key} has no output_related channels')
+    # The file's divisor is the user's; what the layers ask for is read off the layers.
+    config.divisor, why = required_divisor(config, modules)
+    if why:
+        raise CompressionError(f'{key}: {why}. Was the file written for another model?')
     return config

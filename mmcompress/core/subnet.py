@@ -44,7 +44,7 @@ def sub_model(
     """
     model = build_architecture(cfg, data_preprocessor)
     if not isinstance(fix_subnet, dict):
-        fix_subnet = load_json(fix_subnet, 'fix_subnet')
+        fix_subnet = load_json(fix_subnet, 'fix_subnet', tool='export')
     if 'layers' not in fix_subnet:
         raise CompressionError(
             f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '

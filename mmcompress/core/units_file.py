@@ -12,12 +12,13 @@ from typing import Any
 from .errors import CompressionError, nearest
 
 
-def load_json(path: str | Path, key: str) -> dict:
+def load_json(path: str | Path, key: str, tool: str = 'get_channel_units') -> dict:
     """Read a JSON object.
 
     Args:
         path: The file.
         key: The config key that names it, for the error.
+        tool: The tool that writes such files, for the error.
 
     Raises:
         CompressionError: If there is no such file, or it doesn't hold a JSON object.
@@ -31,7 +32,7 @@ def load_json(path: str | Path, key: str) -> dict:
     except json.JSONDecodeError as error:
         raise CompressionError(
             f'{key}: {str(path)!r} is not a complete JSON file ({error}); write it again with '
-            'tools/get_channel_units.py'
+            f'tools/{tool}.py'
         ) from None
     if not isinstance(content, dict):
         raise CompressionError(
@@ -86,8 +87,14 @@ def keep_ratios(target: Any, names: Iterable[str]) -> dict[str, float]:
         }
     if not isinstance(target, dict):
         return dict.fromkeys(names, check_ratio(target, key))
+    if not target:
+        raise CompressionError(f'{key} is empty; it has to name at least one channel unit')
     exact = {}
     for name, ratio in target.items():
+        if not isinstance(name, str):
+            raise CompressionError(
+                f'{key}: {name!r} is no name; the units are {nearest(str(name), names)} ...'
+            )
         ratio = check_ratio(ratio, f'{key}[{name!r}]')
         if name in ratios:
             exact[name] = ratio

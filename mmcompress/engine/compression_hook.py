@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -29,14 +32,17 @@ class CompressionHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(model, CompressionAlgorithm):
             return
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        model.tick(
-            Clock(
-                epoch=runner.epoch,
-                iteration=runner.iter,
-                max_epochs=runner.max_epochs,
-                max_iterations=runner.max_iters,
-                by_epoch=by_epoch,
-                starts_epoch=batch_idx == 0,
-            )
-        )
+        model.tick(self._clock(runner, batch_idx))
+
+    @staticmethod
+    def _clock(runner: Runner, batch_idx: int) -> Clock:
+        iteration, length = runner.iter, runner.max_iters
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return Clock(runner.epoch, iteration, runner.max_epochs, length, batch_idx == 0)
+        loader = runner.train_dataloader
+        batches = len(loader)
+        if isinstance(loader.sampler, InfiniteSampler):
+            # It says how much data there is, of which every rank sees its share.
+            batches = math.ceil(batches / get_world_size())
+        starts = iteration % batches == 0
+        return Clock(iteration // batches, iteration, length / batches, length, starts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError
@@ -29,8 +33,8 @@ def run(main: Callable[[], Any]) -> None:
     """Run a tool: bad input becomes one sentence on standard error and exit status 2."""
     try:
         main()
-    except (CompressionError, FileNotFoundError) as error:
-        # A file not found is, after all that is checked before, one of the data set's.
+    except (CompressionError, OSError) as error:
+        # Files: a missing data set, a place that can't be written to.
         sys.stdout.flush()
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
@@ -61,9 +65,56 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         help='override settings of the config, as key=value pairs',
     )
+
+
+class OptionAction(DictAction):
+    """``DictAction`` whose complaints are those of a command line."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *args: Any
+    ) -> None:
+        """Parse the pairs."""
+        try:
+            super().__call__(parser, namespace, *args)
+        except (ValueError, AssertionError, SyntaxError) as error:
+            raise argparse.ArgumentError(self, f'not key=value pairs: {error}') from None
+
+
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of tools that start mmengine's runner."""
+    parser.add_argument('--work-dir', help='where to save logs and results')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def apply_launch_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Put launcher and work dir where mmengine's runner looks for them."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
+
+
+class ToolRunner(Runner):
+    """mmengine's runner; a data set that can't be built is a one-sentence error."""
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        """Build a dataloader as the base class does.
+
+        Raises:
+            CompressionError: If its data set isn't there, or its config is wrong.
+        """
+        try:
+            return Runner.build_dataloader(dataloader, *args, **kwargs)
+        except (OSError, AssertionError, KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise CompressionError(f'the data cannot be loaded: {reason}') from None
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -73,17 +124,23 @@ def load_config(args: argparse.Namespace) -> Config:
         CompressionError: If there's no such config, or it can't be read.
     """
     cfg = read_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
     if not isinstance(cfg.get('model'), dict):
         raise CompressionError(f'{args.config} has no `model`')
     if args.compress:
         apply_method(cfg, read_config(args.compress), args.compress)
-    cfg.setdefault('default_hooks', ConfigDict())
+    if args.cfg_options:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise CompressionError(f'--cfg-options: {error}') from None
+    cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     for name, hook in HOOKS.items():
         cfg.default_hooks.setdefault(name, ConfigDict(hook))
     if cfg.get('custom_imports'):
-        import_modules_from_strings(**cfg.custom_imports)
+        try:
+            import_modules_from_strings(**cfg.custom_imports)
+        except ImportError as error:
+            raise CompressionError(f'custom_imports: {error}') from None
     init_scope(cfg)
     return cfg
 
@@ -98,16 +155,37 @@ def read_config(path: str) -> Config:
         if '::' in path:
             from mmengine.hub import get_config
 
-            return get_config(path)
+            return _without_own_scope(get_config(path))
         if not Path(path).is_file():
             raise CompressionError(f'config: there is no file {path!r}')
-        return Config.fromfile(path)
+        return _without_own_scope(Config.fromfile(path))
     except CompressionError:
         raise
     # Configs are programs: whatever is wrong in one, the user should read which, and where.
     except Exception as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise CompressionError(f'config: {path!r} cannot be read: {reason}') from None
+
+
+def _without_own_scope(cfg: Config) -> Config:
+    """Take back the scope that mmengine gives to what comes from ``mmcompress::``.
+
+    Our types carry their scope in their names. Those of the libraries beside them don't, and
+    would be looked up in ours.
+    """
+
+    def clean(value: Any) -> None:
+        if isinstance(value, dict):
+            if value.get('_scope_') == 'mmcompress':
+                del value['_scope_']
+            for item in value.values():
+                clean(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                clean(item)
+
+    clean(cfg._cfg_dict)
+    return cfg
 
 
 def apply_method(cfg: Config, method: Config, path: str) -> None:
@@ -119,6 +197,11 @@ def apply_method(cfg: Config, method: Config, path: str) -> None:
     if not isinstance(method.get('compression'), dict):
         raise CompressionError(
             f'--compress: {path!r} has no `compression`; method files are in configs/_base_/methods'
+        )
+    if 'architecture' in method.compression:
+        raise CompressionError(
+            f'--compress: {path!r} has an `architecture`; a method file fits any, give it as a '
+            'config by itself'
         )
     if 'architecture' in cfg.model:
         raise CompressionError(
@@ -146,7 +229,8 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         CompressionError: If the config is wrong.
     """
-    model_cfg = dict(cfg.model)
+    # Some models write into their config while they are built.
+    model_cfg = copy.deepcopy(dict(cfg.model))
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:

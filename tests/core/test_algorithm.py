@@ -28,7 +28,7 @@ MUTATOR = dict(type='NothingMutator', channel_unit_cfg=dict(type='NothingUnit'))
 
 
 def clock(iteration=0):
-    return Clock(0, iteration, 1, 10, False, False)
+    return Clock(0, iteration, 1, 10, False)
 
 
 def test_consumers_are_narrowed_whatever_the_unit_does(tiny_cfg):

@@ -79,8 +79,32 @@ def test_choices_of_the_config_unless_a_target_is_given(model):
     found.prepare_from_supernet(model)
     assert found.choice_template == {FIRST: 0.5, SECOND: 1.0}
     again = mutator({FIRST: dict(choice=0.5)})
-    again.prepare_from_supernet(other, 0.25)
-    assert widths(other) == [2, 4]
+    again.prepare_from_supernet(other, {'*': 0.25, FIRST: 0.5})
+    assert widths(other) == [4, 4]
+
+
+def test_two_ratios_for_one_unit(model):
+    found = mutator({FIRST: dict(choice=0.5)})
+    with pytest.raises(CompressionError, match='0.5 by channel_unit_cfg.units and 0.25 by target'):
+        found.prepare_from_supernet(model, 0.25)
+
+
+def test_units_of_a_deeper_network_are_refused(model):
+    """What a file leaves out shows when the model runs."""
+    found = mutator()
+    found.prepare_from_supernet(copy.deepcopy(model), 0.5)
+    units = found.config_template(True, True)['channel_unit_cfg']['units']
+    units[FIRST]['channels']['input_related'] = []
+    with pytest.raises(CompressionError, match='leaves out layers'):
+        mutator(units).prepare_from_supernet(model)
+
+
+def test_one_channel_in_two_units(model):
+    found = mutator()
+    found.prepare_from_supernet(copy.deepcopy(model), 0.5)
+    units = found.config_template(True, True)['channel_unit_cfg']['units']
+    with pytest.raises(CompressionError, match='both have channel 0'):
+        mutator({FIRST: units[FIRST], 'again': units[FIRST]}).prepare_from_supernet(model)
 
 
 def test_templates(model):

@@ -32,7 +32,10 @@ def test_a_number_is_for_all(ratio):
 
 def test_names_that_are_not_mentioned_keep_all():
     assert keep_ratios({A: 0.5}, NAMES) == {A: 0.5, B: 1.0, C: 1.0}
-    assert keep_ratios({}, NAMES) == {A: 1.0, B: 1.0, C: 1.0}
+    with pytest.raises(CompressionError, match='is empty'):
+        keep_ratios({}, NAMES)
+    with pytest.raises(CompressionError, match='3 is no name'):
+        keep_ratios({3: 0.5}, NAMES)
 
 
 def test_patterns():

@@ -96,7 +96,6 @@ def test_compresses_any_config(tool: ModuleType, tmp_path: Path) -> None:
     method.write_text(
         "compression = dict(type='mmcompress.DCFF', target_pruning_ratio=0.5)\n", encoding='utf-8'
     )
-    small = [option.replace('model.architecture.', 'model.') for option in tool.SMALL]
     tool.succeed(
         'train',
         'configs/demo/dense_resnet20_digits.py',
@@ -106,7 +105,7 @@ def test_compresses_any_config(tool: ModuleType, tmp_path: Path) -> None:
         tmp_path / 'run',
         '--cfg-options',
         'train_cfg.max_epochs=1',
-        *small,
+        *tool.SMALL,
     )
     state = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)['state_dict']
     assert state['architecture.backbone.conv1.proxies'].shape == (8, 16)

@@ -35,8 +35,9 @@ class DCFF(CompressionAlgorithm):
         architecture: See the base class.
         mutator_cfg: See the base class; a ``DCFFMutator`` by default.
         target_pruning_ratio: See the base class.
-        fuse_interval: Epochs (in an epoch-based loop) or iterations between fuse steps.
-        by_epoch: Unit of ``fuse_interval``; by default that of the training loop.
+        fuse_interval: Epochs or iterations between fuse steps.
+        by_epoch: Whether ``fuse_interval`` counts epochs (passes over the data, whatever the
+            training loop counts) or iterations.
         data_preprocessor: See the base class.
         init_cfg: As for every mmengine module.
 
@@ -49,7 +50,7 @@ class DCFF(CompressionAlgorithm):
         mutator_cfg: dict | None = None,
         target_pruning_ratio: Any = None,
         fuse_interval: int = 1,
-        by_epoch: bool | None = None,
+        by_epoch: bool = True,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -61,6 +62,8 @@ class DCFF(CompressionAlgorithm):
             raise CompressionError(
                 f'fuse_interval is {fuse_interval!r}; it has to be a positive integer'
             )
+        if not isinstance(by_epoch, bool):
+            raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True or False')
         super().__init__(
             architecture,
             mutator_cfg or dict(type='DCFFMutator'),
@@ -78,15 +81,16 @@ class DCFF(CompressionAlgorithm):
     def _start_from_scratch(self) -> None:
         """Replace pretrained weights, whose layers are dense, by an ordinary initialisation."""
         for name, module in self.architecture.named_modules():
-            parts = getattr(module, 'init_cfg', None) or []
-            for part in [parts] if isinstance(parts, dict) else parts:
-                if part.get('type') == 'Pretrained':
-                    module.init_cfg = FROM_SCRATCH
-                    print_log(
-                        f'DCFF trains from scratch: {part["checkpoint"]} is not loaded into '
-                        f'{name or "the architecture"}',
-                        logger='current',
-                    )
+            given = getattr(module, 'init_cfg', None) or []
+            parts = list(given) if isinstance(given, (list, tuple)) else [given]
+            kept = [part for part in parts if part.get('type') != 'Pretrained']
+            if len(kept) < len(parts):
+                module.init_cfg = [*FROM_SCRATCH, *kept]
+                print_log(
+                    'DCFF trains from scratch: pretrained weights are not loaded into '
+                    f'{name or "the architecture"}',
+                    logger='current',
+                )
 
     def tick(self, clock: Clock) -> None:
         """Fuse at the beginning of every interval.
@@ -95,18 +99,17 @@ class DCFF(CompressionAlgorithm):
             CompressionError: If the interval is in epochs and the training loop has none.
         """
         super().tick(clock)
-        by_epoch = clock.by_epoch if self.by_epoch is None else self.by_epoch
-        if by_epoch and not clock.by_epoch:
-            raise CompressionError(
-                'by_epoch is True, but the training loop counts iterations: the filters would '
-                'be fused once only; leave by_epoch out and give fuse_interval in iterations'
-            )
-        if by_epoch:
+        if self.by_epoch:
             done, total, due = clock.epoch, clock.max_epochs, clock.starts_epoch
         else:
             done, total, due = clock.iteration, clock.max_iterations, True
         if not due or done % self.fuse_interval:
             return
+        if self.fuse_interval >= total > 1:
+            raise CompressionError(
+                f'fuse_interval is {self.fuse_interval}, but training lasts {total:g} '
+                f'{"epochs" if self.by_epoch else "iterations"}: the temperature would never rise'
+            )
         # Time is measured in fuse intervals; the authors' interval is one epoch.
         temp = temperature(done / self.fuse_interval, total / self.fuse_interval)
         self.fuse(temp)
