@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.errors import CompressionError
+from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.registry import MODELS as OUR_MODELS
 
 #: Hooks that a compressed training needs, whoever wrote the config.
 HOOKS = dict(
@@ -244,6 +246,14 @@ def build_model(cfg: Config) -> nn.Module:
         if isinstance(cause, CompressionError):
             raise cause from None
         first = ' '.join((str(error).splitlines() or [''])[0].split())
+        unknown = re.match(r"'?([\w.]+) is not in the", first)
+        if unknown:
+            name, ours = unknown[1], OUR_MODELS.module_dict
+            raise CompressionError(
+                f'model: there is no type {name!r}, neither in the default scope '
+                f'{cfg.get("default_scope")!r} nor in mmcompress, where the nearest are '
+                f'{nearest(name.removeprefix("mmcompress."), ours)}'
+            ) from error
         raise CompressionError(f'model: {type(error).__name__}: {first}') from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -54,6 +55,22 @@ def test_published_figures(
         assert compact['macs'] / 1e9 == pytest.approx(macs, rel=0.005)
     else:
         assert round(compact['macs'] / 1e9, digits) == macs
+
+
+def test_models_that_write_into_their_config(tool: ModuleType, tmp_path: Path) -> None:
+    """mmseg's segmenters move ``pretrained``; dense and compact come from one config."""
+    method = tmp_path / 'method.py'
+    method.write_text("compression = dict(type='mmcompress.DCFF', target_pruning_ratio=0.5)\n")
+    fcn = 'mmseg::fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    models = _models(tool, fcn, '--compress', str(method), '--shape', '64', '128')
+    assert models['compact']['macs'] < 0.4 * models['dense']['macs']
+
+
+def test_own_configs_as_a_base(tool: ModuleType, tmp_path: Path) -> None:
+    """Bare names of a library keep working behind ``mmcompress::``."""
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = ['mmcompress::demo/dcff_resnet20_digits.py']\n")
+    assert _models(tool, str(config)) == _models(tool, tool.DEMO)
 
 
 def test_table_and_shape(tool: ModuleType) -> None:

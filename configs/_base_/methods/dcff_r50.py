@@ -12,5 +12,5 @@ compression = dict(
         'backbone.layer4.*.conv[12]_*': 0.7,
         'backbone.layer*.0.conv3_*': 0.9,
     },
-    fuse_interval=1,
+    fuse_interval=1,  # epochs, also where the training loop counts iterations
 )
