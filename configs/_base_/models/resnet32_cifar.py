@@ -1,12 +1,4 @@
 # ResNet-32 for 32 x 32 images, parameter-free shortcuts.
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='mmcompress.CIFARResNet', depth=32, shortcut='pad'),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=10,
-        in_channels=64,
-        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-    ),
-)
+_base_ = ['resnet20_cifar.py']
+
+model = dict(backbone=dict(depth=32))
