@@ -4,7 +4,7 @@ Writes ``compact.pth``, ``compact.py`` and ``fix_subnet.json`` after comparing t
 with the trained one on random images and on the config's own validation data.
 
 Example:
-    python tools/export.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_10.pth
+    python tools/export.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: of a dense model, an algorithm in training, or an exported model.
 
 Example:
-    python tools/test.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_10.pth
+    python tools/test.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
     python tools/test.py work_dirs/x/export/compact.py work_dirs/x/export/compact.pth
 """
 

@@ -1,8 +1,8 @@
-# The dense network of the demo: ResNet-20 on the embedded digits, ten epochs.
+# The dense network of the demo: ResNet-20 on the embedded digits, fifteen epochs.
 _base_ = [
     '../_base_/models/resnet20_cifar.py',
     '../_base_/datasets/digits_bs64.py',
-    '../_base_/schedules/digits_10e.py',
+    '../_base_/schedules/digits_15e.py',
     'mmpretrain::_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)

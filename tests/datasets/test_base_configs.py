@@ -64,7 +64,7 @@ def test_training_on_digits(tmp_path):
         tmp_path / 'leaf.py',
         'models/resnet20_cifar.py',
         'datasets/digits_bs64.py',
-        'schedules/digits_10e.py',
+        'schedules/digits_15e.py',
     )
     config.merge_from_dict(
         {
@@ -89,7 +89,7 @@ def test_training_on_digits(tmp_path):
 
 def test_digits_schedule_ends_at_zero(tmp_path):
     """Warm-up and cosine join: the rate rises to lr, then falls to 0 at the last iteration."""
-    config = _inherit(tmp_path / 'leaf.py', 'schedules/digits_10e.py')
+    config = _inherit(tmp_path / 'leaf.py', 'schedules/digits_15e.py')
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=config.optim_wrapper.optimizer.lr)
     schedulers = []
@@ -98,7 +98,7 @@ def test_digits_schedule_ends_at_zero(tmp_path):
         arguments = {k: v for k, v in cfg.items() if k not in ('type', 'convert_to_iter_based')}
         schedulers.append(kind.build_iter_from_epoch(optimizer, epoch_length=22, **arguments))
     rates = []
-    for _ in range(220):
+    for _ in range(330):
         rates.append(optimizer.param_groups[0]['lr'])
         optimizer.step()
         for scheduler in schedulers:

@@ -1,4 +1,4 @@
-# Ten epochs for the embedded digits (a batch of 64): a short warm-up, then a cosine to zero.
+# Fifteen epochs for the embedded digits (a batch of 64): a short warm-up, then a cosine to zero.
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4))
 param_scheduler = [
     dict(
@@ -11,16 +11,16 @@ param_scheduler = [
     ),
     dict(
         type='CosineAnnealingLR',
-        T_max=9,
+        T_max=14,
         eta_min=0.0,
         by_epoch=True,
         begin=1,
-        end=10,
+        end=15,
         convert_to_iter_based=True,
     ),
 ]
 
-train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=15, val_interval=1)
 val_cfg = {}
 test_cfg = {}
 
