@@ -6,7 +6,6 @@ Every unit that comes out has been checked by narrowing it and running the model
 
 from __future__ import annotations
 
-import copy
 import fnmatch
 import warnings
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from .channels import UnitConfig, narrow_units
 from .errors import CompressionError
 from .graph import CouplingGraph
 from .narrow import is_pass_through
-from .probe import Probe, seeded, working_copy
+from .probe import Probe, restored, seeded, working_copy
 
 
 @dataclass
@@ -100,7 +99,7 @@ class DependencyAnalyzer:
     def _units(self, model: nn.Module, probe: Probe) -> tuple[list[UnitConfig], dict[str, str]]:
         units: list[UnitConfig] = []
         rejected: dict[str, str] = {}
-        for unit, why in CouplingGraph(model, probe).units(self._wanted):
+        for unit, why in CouplingGraph(model, probe, self._wanted).units():
             why = why or self._outside(unit, model)
             if why:
                 rejected[unit.name] = why
@@ -145,12 +144,11 @@ class DependencyAnalyzer:
         really one then disagree somewhere. Only when that fails is the set searched, by
         halves, for the units to blame.
         """
-        reference = probe.signature(model)
         widths = dict(zip((unit.name for unit in found), _probing_widths(found), strict=True))
         good: list[UnitConfig] = []
 
         def failure(units: list[UnitConfig]) -> str:
-            return _failure(model, probe, reference, [(u, widths[u.name]) for u in units])
+            return _failure(model, probe, [(u, widths[u.name]) for u in units])
 
         def search(layers: list[list[UnitConfig]]) -> None:
             units = [unit for layer in layers for unit in layer]
@@ -214,21 +212,20 @@ def fault_of(
         work = working_copy(model)
         probe = Probe(work, input_shape)
         widths = list(zip(units, _probing_widths(units), strict=True))
-        return _failure(work, probe, probe.signature(work), widths)
+        return _failure(work, probe, widths)
 
 
 def _failure(
     model: nn.Module,
     probe: Probe,
-    reference: list[tuple[int, ...]],
     widths: list[tuple[UnitConfig, int]],
 ) -> str:
     """What goes wrong when units are narrowed, ``''`` if the outputs keep their shapes."""
-    trial = copy.deepcopy(model)
     try:
-        narrow_units(trial, widths)
-        if probe.signature(trial) != reference:
-            return 'narrowing it changes the shape of the outputs of the model'
+        with restored(model):
+            narrow_units(model, widths)
+            if probe.signature(model) != probe.reference:
+                return 'narrowing it changes the shape of the outputs of the model'
     except Exception as error:  # whatever a user's forward raises on wrong shapes
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         return f'narrowing it breaks the forward pass: {first_line}'

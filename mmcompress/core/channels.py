@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .narrow import channels_of, narrow
+from .stand_ins import update_widths
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def narrow_layers(
             _complement(ins, removed.get((name, False))),
             _complement(outs, removed.get((name, True))),
         )
+    update_widths(model)
 
 
 def _complement(total: int, removed: list[Tensor] | None) -> Tensor | None:

@@ -11,13 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch_pruning as tp
-from torch import nn
+from torch import Tensor, nn
 
 from .channels import ChannelRange, UnitConfig
-from .narrow import channels_of, has_protocol, is_depthwise, is_narrowable, is_pass_through
+from .narrow import (
+    channels_of,
+    has_protocol,
+    is_convolution,
+    is_deformable,
+    is_depthwise,
+    is_narrowable,
+    is_pass_through,
+)
 from .probe import Probe, tensors_in
+from .stand_ins import parts_added_up, traceable
+from .trace import Recorder
 
 
 class CouplingGraph:
@@ -26,30 +37,33 @@ class CouplingGraph:
     Args:
         model: A working copy (see :func:`~mmcompress.core.probe.working_copy`).
         probe: How to run it.
+        wanted: Whether to look at the output channels of the convolution of this name.
     """
 
-    def __init__(self, model: nn.Module, probe: Probe) -> None:
+    def __init__(
+        self, model: nn.Module, probe: Probe, wanted: Callable[[str], bool] = lambda name: True
+    ) -> None:
+        self.wanted = wanted
         self.modules = dict(model.named_modules())
         self.names = {module: name for name, module in self.modules.items()}
         self.order = {name: i for i, name in enumerate(self.modules)}
+        self.parts = parts_added_up(model)
         self.graph = tp.DependencyGraph()
-        for kind in {type(m) for m in model.modules() if has_protocol(m)}:
+        for kind in {type(m) for m in model.modules() if has_protocol(m) or is_deformable(m)}:
             self.graph.register_customized_layer(kind, _ProtocolPruner())
-        self.graph.build_dependency(
-            model,
-            example_inputs=None,
-            forward_fn=lambda m, _: probe.run(m),
-            output_transform=lambda out: [t for t in tensors_in(out) if t.grad_fn is not None],
-            verbose=False,
-        )
+        recorder = Recorder()
+
+        def forward(model: nn.Module, _: None) -> list[Tensor]:
+            with recorder.recording(model), traceable(model):
+                results = [t for t in tensors_in(probe.run(model)) if t.grad_fn is not None]
+            return recorder.boundary(results, lambda layer: self._is_root(layer))
+
+        self.graph.build_dependency(model, example_inputs=None, forward_fn=forward, verbose=False)
         self._budget = _Budget(self.graph)
         self._entangled: set[nn.Module] = set()
 
-    def units(self, wanted: Callable[[str], bool]) -> Iterator[tuple[UnitConfig, str]]:
-        """Units of the output channels of convolutions, each channel once.
-
-        Args:
-            wanted: Whether to look at the convolution of this name.
+    def units(self) -> Iterator[tuple[UnitConfig, str]]:
+        """Units of the output channels of wanted convolutions, each channel once.
 
         Yields:
             A unit, and why it can't be narrowed (``''`` if nothing speaks against it).
@@ -58,7 +72,7 @@ class CouplingGraph:
         covered: Counter[str] = Counter()
         for name in self._roots():
             width = channels_of(self.modules[name])[1]
-            if not wanted(name) or covered[name] == width:
+            if covered[name] == width:
                 continue
             for start, unit, why in self._units_of(name, width):
                 if (name, start) not in taken:
@@ -68,24 +82,26 @@ class CouplingGraph:
                     yield unit, why
 
     def _roots(self) -> list[str]:
-        """Convolutions that the forward pass ran, in the order of the model's modules.
-
-        Depthwise convolutions pass channels through; what feeds them is the root.
-        """
+        """Wanted convolutions that the forward pass ran, in the order of the model's modules."""
         return sorted(
-            (
-                self.names[module]
-                for module in self.graph.module2node
-                if isinstance(module, nn.modules.conv._ConvNd)
-                and module in self.names
-                and not is_depthwise(module)
-            ),
+            (self.names[module] for module in self.graph.module2node if self._is_root(module)),
             key=self.order.__getitem__,
+        )
+
+    def _is_root(self, module: Any) -> bool:
+        """Depthwise convolutions pass channels through; what feeds them is the root."""
+        return (
+            module in self.names
+            and is_convolution(module)
+            and not is_depthwise(module)
+            and self.wanted(self.names[module])
         )
 
     def _units_of(self, name: str, width: int) -> Iterator[tuple[int, UnitConfig, str]]:
         """Units of one root's output: cut wherever some layer takes only part of it."""
         root = self.modules[name]
+        # Parts that are added up are one unit, which the first of them leads to.
+        width //= self.parts.get(name, 1)
         group = self._group_of(root, width)
         if group is None:
             whole = UnitConfig(width, 1, [ChannelRange(name, 0, width, True)])
@@ -197,11 +213,22 @@ def required_divisor(unit: UnitConfig, modules: dict[str, nn.Module]) -> tuple[i
         groups = 1
         if isinstance(layer, nn.GroupNorm):
             groups = layer.num_groups
-        elif isinstance(layer, nn.modules.conv._ConvNd) and not is_depthwise(layer):
+        elif is_deformable(layer):
+            groups = math.lcm(layer.groups, layer.deform_groups)
+        elif is_convolution(layer) and not is_depthwise(layer):
             groups = layer.groups
-        if groups > 1 and channel.end - channel.start != channels_of(layer)[channel.is_output]:
+        if groups == 1:
+            continue
+        width = channels_of(layer)[channel.is_output]
+        size = channel.end - channel.start
+        here = sum(
+            other.end - other.start
+            for other in unit.channels
+            if (other.name, other.is_output) == (channel.name, channel.is_output)
+        )
+        if here != width or groups * size % width:
             return 1, f'it is only part of the grouped layer {channel.name}'
-        divisor = math.lcm(divisor, groups)
+        divisor = math.lcm(divisor, groups * size // width)
     if unit.num_channels % divisor:
         return 1, f'its {unit.num_channels} channels are not a multiple of {divisor} groups'
     return divisor, ''

@@ -29,6 +29,19 @@ def has_protocol(module: nn.Module) -> bool:
     return callable(getattr(module, 'narrow', None)) and hasattr(module, 'in_channels')
 
 
+def is_convolution(module: nn.Module) -> bool:
+    """Whether ``module`` is a convolution of any kind."""
+    return isinstance(module, _ConvNd) or is_deformable(module)
+
+
+def is_deformable(module: nn.Module) -> bool:
+    """Whether ``module`` is one of mmcv's deformable convolutions.
+
+    Known by their attributes, since mmcv may be installed without compiled ops.
+    """
+    return hasattr(module, 'deform_groups') and hasattr(module, 'out_channels')
+
+
 def is_depthwise(module: nn.Module) -> bool:
     """Whether ``module`` is a convolution with one filter for each input channel."""
     return (
@@ -45,7 +58,11 @@ def is_pass_through(module: nn.Module) -> bool:
 
 def is_narrowable(module: nn.Module) -> bool:
     """Whether :func:`narrow` knows the layer type of ``module``."""
-    return isinstance(module, (_ConvNd, nn.Linear, *PASS_THROUGH)) or has_protocol(module)
+    return (
+        isinstance(module, (_ConvNd, nn.Linear, *PASS_THROUGH))
+        or is_deformable(module)
+        or has_protocol(module)
+    )
 
 
 def channels_of(module: nn.Module) -> tuple[int, int]:
@@ -83,6 +100,8 @@ def narrow(
         _narrow_pass_through(module, out_keep if in_keep is None else in_keep)
     elif isinstance(module, _ConvNd):
         _narrow_conv(module, in_keep, out_keep)
+    elif is_deformable(module):
+        _narrow_deformable(module, in_keep, out_keep)
     elif isinstance(module, nn.Linear):
         _select(module, 'weight', out_keep, 0)
         _select(module, 'weight', in_keep, 1)
@@ -148,6 +167,15 @@ def _narrow_conv(module: _ConvNd, in_keep: Tensor | None, out_keep: Tensor | Non
         module.in_channels = len(in_keep)
     if out_keep is not None:
         module.out_channels = len(out_keep)
+
+
+def _narrow_deformable(module: nn.Module, in_keep: Tensor | None, out_keep: Tensor | None) -> None:
+    """Weights are laid out as in a plain convolution; offsets are computed from the same input."""
+    if in_keep is not None:
+        _split_by_group(in_keep, module.in_channels, module.deform_groups, 'deformable conv')
+        if hasattr(module, 'conv_offset'):
+            narrow(module.conv_offset, in_keep)
+    _narrow_conv(module, in_keep, out_keep)
 
 
 def _select_grouped(module: _ConvNd, kept_by_group: Tensor) -> None:

@@ -20,10 +20,13 @@ from mmengine.model import BaseModel
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from .demo_inputs import demo_batch
 from .errors import CompressionError
 from .narrow import is_narrowable
+from .trace import Recorder
 
 #: Sides tried in turn until the model's forward pass accepts one. Small first: the graph of
 #: channels does not depend on the size, the time does.
@@ -65,11 +68,60 @@ def working_copy(model: nn.Module) -> nn.Module:
     model.requires_grad_(True)
     # Torch-Pruning switches to eval once more, which would freeze the stages again.
     model.eval = lambda: model
+    _few_proposals(model)
     return model
+
+
+#: Settings of detectors that say how many boxes go on to the next stage.
+PROPOSAL_COUNTS = ('nms_pre', 'max_per_img', 'max_num', 'nms_post')
+FEW = 16
+
+
+def _few_proposals(model: nn.Module) -> None:
+    """Let few boxes through: a thousand cost seconds in the heads and couple nothing new."""
+
+    def limit(settings: Any) -> None:
+        if isinstance(settings, dict):
+            for key, value in settings.items():
+                if key in PROPOSAL_COUNTS and isinstance(value, int):
+                    settings[key] = min(value, FEW)
+                limit(value)
+        elif isinstance(settings, (list, tuple)):
+            for item in settings:
+                limit(item)
+
+    for module in model.modules():
+        for name in ('train_cfg', 'test_cfg'):
+            limit(getattr(module, name, None))
+
+
+@contextlib.contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Put every layer back afterwards: parameters, buffers and attributes that were replaced.
+
+    Much cheaper than a copy; tensors changed in place stay changed.
+    """
+    parts = ('_parameters', '_buffers', '_modules')
+    saved = [
+        (module, dict(vars(module)), [dict(getattr(module, part)) for part in parts])
+        for module in model.modules()
+    ]
+    try:
+        yield
+    finally:
+        for module, attributes, tables in saved:
+            vars(module).clear()
+            vars(module).update(attributes)
+            for part, table in zip(parts, tables, strict=True):
+                getattr(module, part).clear()
+                getattr(module, part).update(table)
 
 
 class Probe:
     """A demo batch and the forward modes that together reach the layers of a model.
+
+    ``reference`` holds the shapes of what the whole model returns in these modes, as
+    :meth:`signature` gives them.
 
     Args:
         model: A working copy (see :func:`working_copy`).
@@ -81,6 +133,7 @@ class Probe:
 
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...] | None = None) -> None:
         self.failures: list[str] = []
+        self.reference: list[tuple[int, ...]] = []
         for shape in [tuple(input_shape)] if input_shape else _shapes(model):
             self.inputs, self.samples = demo_batch(model, shape)
             self.modes, self.unreached = self._find_modes(model)
@@ -93,7 +146,7 @@ class Probe:
 
     def run(self, model: nn.Module) -> list[Any]:
         """Outputs of ``model``, one entry for each mode, with their autograd graph."""
-        return [self._forward(model, mode) for mode in self.modes]
+        return [self.forward(model, mode) for mode in self.modes]
 
     def signature(self, model: nn.Module) -> list[tuple[int, ...]]:
         """Shapes of all output tensors without their first dimension.
@@ -101,41 +154,62 @@ class Probe:
         The first dimension is the batch, or a number of proposals that depends on values.
         """
         with torch.no_grad():
-            return [tuple(tensor.shape[1:]) for tensor in tensors_in(self.run(model))]
+            return [_shape(tensor) for tensor in tensors_in(self.run(model))]
 
-    def _forward(self, model: nn.Module, mode: str) -> Any:
+    def forward(self, model: nn.Module, mode: str) -> Any:
+        """Run ``model`` on the demo batch as mmengine's loops would in this mode."""
         if not isinstance(model, BaseModel):
             return model(self.inputs)
-        # Some heads write into the samples they are given.
-        return model(self.inputs, copy.deepcopy(self.samples), mode=mode)
+        with _training(model, mode == 'loss'):
+            # Some heads write into the samples they are given.
+            return model(self.inputs, copy.deepcopy(self.samples), mode=mode)
 
     def _find_modes(self, model: nn.Module) -> tuple[list[str], list[str]]:
-        """The fewest modes that reach every layer, and the layers that none of them reaches."""
-        missing = {name: m for name, m in model.named_modules() if is_narrowable(m)}
-        total = len(missing)
+        """The fewest modes that reach every layer, and the layers that none of them runs.
+
+        A layer is reached where the gradient of an output comes by: a head that only proposes
+        boxes runs in every mode, but says what it couples in the one that computes its loss.
+        """
+        layers = {m: name for name, m in model.named_modules() if is_narrowable(m)}
+        run: set[nn.Module] = set()
+        reached: set[nn.Module] = set()
         modes: list[str] = []
+        self.reference = []
         for mode in ('tensor', 'loss', 'predict') if isinstance(model, BaseModel) else ('tensor',):
-            reached: set[nn.Module] = set()
-            hooks = [
-                m.register_forward_hook(lambda m, *_, seen=reached: seen.add(m))
-                for m in missing.values()
-            ]
+            recorder = Recorder()
             try:
-                with torch.no_grad():
-                    self._forward(model, mode)
+                with torch.enable_grad(), recorder.recording(model):
+                    output = self.forward(model, mode)
             except Exception as error:  # whatever a user's model raises on a demo batch
                 self.failures.append(f'{mode}: {type(error).__name__}: {error}')
                 continue
-            finally:
-                for hook in hooks:
-                    hook.remove()
-            if reached:
+            results = list(tensors_in(output))
+            found = recorder.contributing(results)
+            if not found <= reached or not run.issuperset(recorder.outputs):
                 modes.append(mode)
-                missing = {name: m for name, m in missing.items() if m not in reached}
-            if not missing:
+                self.reference.extend(map(_shape, results))
+            run.update(recorder.outputs)
+            reached |= found
+            if len(reached) == len(layers) or (mode == 'loss' and len(run) == len(layers)):
                 break
         # A pass that reaches hardly anything was stopped by the size of the demo batch.
-        return (modes if len(missing) < total else []), sorted(missing)
+        return (modes if run else []), sorted(layers[m] for m in layers.keys() - run)
+
+
+@contextlib.contextmanager
+def _training(model: nn.Module, flag: bool) -> Iterator[None]:
+    """Training mode for heads that compute other things then; norms stay in eval mode.
+
+    The statistics of a batch of one are none, and modes set by ``train()`` freeze stages.
+    """
+    modules = [m for m in model.modules() if not isinstance(m, (_NormBase, _DropoutNd))]
+    for module in modules:
+        module.training = flag
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = False
 
 
 def tensors_in(output: Any) -> Iterator[Tensor]:
@@ -149,6 +223,10 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, (list, tuple)):
         for item in output:
             yield from tensors_in(item)
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape[1:])
 
 
 def _shapes(model: nn.Module) -> list[tuple[int, ...]]:

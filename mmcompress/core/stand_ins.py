@@ -1,0 +1,111 @@
+"""Modules whose own code hides which channels go together, and what to do about each.
+
+Three kinds of trouble: compiled operations that autograd shows as one opaque node, channels that
+are counted off through a view, and widths that a module keeps in a Python attribute. For the first
+two, a forward pass that couples channels just as the real one does takes its place while the graph
+is drawn; for the third, the attribute is written anew after narrowing. Modules are known by their
+attributes, so that none of the libraries need be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .narrow import is_deformable
+
+
+@contextmanager
+def traceable(model: nn.Module) -> Iterator[None]:
+    """Inside, modules that hide their coupling run a forward pass that shows it."""
+    changed = []
+    for module in model.modules():
+        forward = _stand_in(module)
+        if forward is not None:
+            module.forward = partial(forward, module)
+            changed.append(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def parts_added_up(model: nn.Module) -> dict[str, int]:
+    """Layers whose output channels are several equal parts that add up to one, by name."""
+    parts = {}
+    for name, module in model.named_modules():
+        if _is_split_attention(module):
+            parts[f'{name}.conv'] = parts[f'{name}.fc2'] = module.radix
+        elif _is_bottle2neck(module):
+            parts[f'{name}.conv1'] = module.scales
+    return parts
+
+
+def update_widths(model: nn.Module) -> None:
+    """Write anew the widths that modules keep in attributes, after layers were narrowed."""
+    for module in model.modules():
+        if _is_bottle2neck(module):
+            module.width = module.conv1.out_channels // module.scales
+
+
+def _stand_in(module: nn.Module) -> Callable | None:
+    if is_deformable(module):
+        return _deformable
+    if _is_split_attention(module):
+        return _split_attention
+    if _is_bottle2neck(module):
+        return _bottle2neck
+    return None
+
+
+def _deformable(layer: nn.Module, x: Tensor, *offsets: Tensor) -> Tensor:
+    """A plain convolution: offsets move where it looks, not what it mixes."""
+    return F.conv2d(
+        x,
+        layer.weight,
+        getattr(layer, 'bias', None),
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+    )
+
+
+def _is_split_attention(module: nn.Module) -> bool:
+    """ResNeSt's SplitAttentionConv2d."""
+    return all(hasattr(module, name) for name in ('radix', 'fc1', 'fc2', 'rsoftmax', 'conv'))
+
+
+def _split_attention(module: nn.Module, x: Tensor) -> Tensor:
+    """Splits are added up, weighed each by its part of the attention."""
+    x = _sum_of_parts(module.relu(module.norm0(module.conv(x))), module.radix)
+    gap = module.relu(module.norm1(module.fc1(F.adaptive_avg_pool2d(x, 1))))
+    return x * _sum_of_parts(module.fc2(gap), module.radix)
+
+
+def _sum_of_parts(x: Tensor, number: int) -> Tensor:
+    """Channel i of all parts is one channel. Torch-Pruning follows a part to one user only."""
+    return sum(x.chunk(number, dim=1))
+
+
+def _is_bottle2neck(module: nn.Module) -> bool:
+    """Res2Net's Bottle2neck."""
+    return all(hasattr(module, name) for name in ('scales', 'width', 'convs', 'bns', 'conv1'))
+
+
+def _bottle2neck(block: nn.Module, x: Tensor) -> Tensor:
+    """All splits of the first convolution have one width, even where none is added to another."""
+    part = _sum_of_parts(block.relu(block.norm1(block.conv1(x))), block.scales)
+    done: list[Tensor] = []
+    for conv, norm in zip(block.convs, block.bns, strict=True):
+        added = part + done[-1] if done and block.stage_type == 'normal' else part
+        done.append(block.relu(norm(conv(added))))
+    last = F.adaptive_avg_pool2d(part, done[0].shape[2:])
+    out = block.norm3(block.conv3(torch.cat([*done, last], dim=1)))
+    return block.relu(out + (x if block.downsample is None else block.downsample(x)))
