@@ -22,6 +22,7 @@ from .errors import CompressionError
 from .graph import CouplingGraph
 from .narrow import is_pass_through
 from .probe import Probe, restored, seeded, working_copy
+from .twins import twins_of, with_twins
 
 
 @dataclass
@@ -45,7 +46,8 @@ class DependencyAnalyzer:
 
     Args:
         include: Names (with shell wildcards) of modules whose output channels may be removed;
-            a name includes what is inside of it.
+            a name includes what is inside of it. ``None`` means ``backbone``, or what is called
+            so further inside (a tracker's ``detector.backbone``).
         exclude: Names that may not, even though included.
         input_shape: ``(N, C, H, W)`` of the demo batch; ``None`` finds one.
 
@@ -58,11 +60,12 @@ class DependencyAnalyzer:
 
     def __init__(
         self,
-        include: Sequence[str] | str = ('backbone',),
+        include: Sequence[str] | str | None = None,
         exclude: Sequence[str] | str = (),
         input_shape: Sequence[int] | None = None,
     ) -> None:
-        self.include = _patterns(include, 'include')
+        self.include = [] if include is None else _patterns(include, 'include')
+        self._include_backbones = include is None
         self.exclude = _patterns(exclude, 'exclude')
         self.input_shape = None if input_shape is None else tuple(input_shape)
         if input_shape is not None and not (
@@ -86,6 +89,8 @@ class DependencyAnalyzer:
         Raises:
             CompressionError: If a pattern matches no module, or no forward pass can be run.
         """
+        if self._include_backbones:
+            self.include = _backbones(model)
         self._check_patterns(model)
         with seeded(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -99,12 +104,13 @@ class DependencyAnalyzer:
     def _units(self, model: nn.Module, probe: Probe) -> tuple[list[UnitConfig], dict[str, str]]:
         units: list[UnitConfig] = []
         rejected: dict[str, str] = {}
+        twins = twins_of(model)
         for unit, why in CouplingGraph(model, probe, self._wanted).units():
             why = why or self._outside(unit, model)
             if why:
                 rejected[unit.name] = why
             else:
-                units.append(unit)
+                units.append(with_twins(unit, twins))
         return units, rejected
 
     def _outside(self, unit: UnitConfig, model: nn.Module) -> str:
@@ -178,6 +184,17 @@ def log_analysis(analysis: Analysis) -> None:
     print_log(f'{len(analysis.units)} channel units can be narrowed', logger='current')
     for name, reason in analysis.rejected.items():
         print_log(f'left alone: {name}: {reason}', logger='current')
+
+
+def _backbones(model: nn.Module) -> list[str]:
+    """The outermost modules called ``backbone``, momentum copies aside."""
+    copies = [copy for group in twins_of(model).values() for copy in group]
+    found: list[str] = []
+    for name, _ in model.named_modules():
+        inside = matches(name, [*found, *copies])
+        if name.split('.')[-1] == 'backbone' and not inside:
+            found.append(name)
+    return found or ['backbone']
 
 
 def _patterns(value: Sequence[str] | str, key: str) -> list[str]:

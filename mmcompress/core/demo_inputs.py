@@ -7,8 +7,10 @@ not already use.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,21 +27,82 @@ def library_of(model: nn.Module) -> str:
     return ''
 
 
-def demo_batch(model: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, list[Any] | None]:
+def forward_modes(model: nn.Module) -> tuple[str, ...]:
+    """Modes of ``model.forward`` that say something about its channels, cheapest first.
+
+    Self-supervised models return bare features in mode ``tensor`` and predict nothing; trackers
+    have no ``tensor``.
+    """
+    bases = {base.__name__ for base in type(model).__mro__}
+    if 'BaseSelfSupervisor' in bases:
+        return ('loss',)
+    if 'BaseMOTModel' in bases:
+        return ('loss', 'predict')
+    return ('tensor', 'loss', 'predict')
+
+
+def demo_batch(
+    model: nn.Module, shape: tuple[int, ...], mode: str = 'tensor'
+) -> tuple[Any, Any | None]:
     """Random images and, where the model's library is known, ground truth for them.
 
     Args:
         model: An OpenMMLab model.
         shape: ``(N, C, H, W)``.
+        mode: The mode of ``model.forward`` that will get them.
 
     Returns:
-        ``Tensor[N, C, H, W]`` and a list of N data samples (``None`` for plain models).
+        ``Tensor[N, C, H, W]`` and a list of N data samples (``None`` for plain models). Where the
+        model is made for other batches: several views of the images, frames of a video, or
+        branches by name.
     """
     inputs = torch.randn(shape)
     build = _SAMPLES.get(library_of(model))
     if build is None:
         return inputs, None
-    return inputs, [build(model, shape[2], shape[3]) for _ in range(shape[0])]
+    samples = [build(model, shape[2], shape[3]) for _ in range(shape[0])]
+    bases = {base.__name__ for base in type(model).__mro__}
+    if 'BaseSelfSupervisor' in bases:
+        return [torch.randn(shape) for _ in range(_views(model))], samples
+    if 'SemiBaseDetector' in bases and mode == 'loss':
+        names = ('sup', 'unsup_teacher', 'unsup_student')
+        return dict.fromkeys(names, inputs), {name: copy.deepcopy(samples) for name in names}
+    if 'BaseMOTModel' in bases:
+        return _video(inputs, samples, 2 if mode == 'loss' else 1)
+    if 'BaseReID' in bases:
+        return inputs, [_identity(sample) for sample in samples]
+    if library_of(model) == 'mmpose' and mode == 'loss':
+        for sample in samples:
+            _add_pose_labels(model, inputs, sample)
+    return inputs, samples
+
+
+def _views(model: nn.Module) -> int:
+    """How many views of an image a self-supervised model compares."""
+    crops = getattr(getattr(model.head, 'loss_module', None), 'num_crops', None)
+    return sum(crops) if crops else 2
+
+
+def _video(images: Tensor, samples: list[Any], frames: int) -> tuple[Tensor, list[Any]]:
+    """The same image over and over, as a video of some frames."""
+    from mmdet.structures import TrackDataSample
+
+    videos = []
+    for sample in samples:
+        video = TrackDataSample()
+        video.video_data_samples = [copy.deepcopy(sample) for _ in range(frames)]
+        for number, frame in enumerate(video.video_data_samples):
+            frame.set_metainfo(dict(frame_id=number, ori_video_length=frames))
+        video.set_metainfo(dict(key_frames_inds=[0], ref_frames_inds=list(range(1, frames))))
+        videos.append(video)
+    return images[:, None].expand(-1, frames, -1, -1, -1), videos
+
+
+def _identity(sample: Any) -> Any:
+    """The label of a person, for re-identification."""
+    from mmdet.structures import ReIDDataSample
+
+    return ReIDDataSample(metainfo=sample.metainfo).set_gt_label(0)
 
 
 def _metainfo(height: int, width: int) -> dict:
@@ -54,6 +117,7 @@ def _metainfo(height: int, width: int) -> dict:
         scale_factor=(1.0, 1.0),
         flip=False,
         flip_direction=None,
+        homography_matrix=np.eye(3, dtype=np.float32),
     )
 
 
@@ -79,6 +143,9 @@ def _detection(model: nn.Module, height: int, width: int) -> Any:
         labels=torch.zeros(len(boxes), dtype=torch.long),
         masks=BitmapMasks(masks.numpy(), height, width),
     )
+    sample.gt_instances.instances_ids = torch.arange(len(boxes))
+    if not getattr(model, 'with_rpn', True):
+        sample.proposals = InstanceData(bboxes=boxes, scores=torch.ones(len(boxes)))
     sample.ignored_instances = InstanceData(
         bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
     )
@@ -98,7 +165,7 @@ def _segmentation(model: nn.Module, height: int, width: int) -> Any:
 
 
 def _pose(model: nn.Module, height: int, width: int) -> Any:
-    from mmengine.structures import InstanceData, PixelData
+    from mmengine.structures import InstanceData
     from mmpose.structures import PoseDataSample
 
     joints = getattr(getattr(model, 'head', None), 'out_channels', None) or 17
@@ -120,9 +187,35 @@ def _pose(model: nn.Module, height: int, width: int) -> Any:
         keypoints=torch.zeros(1, joints, 2).numpy(),
         keypoints_visible=torch.ones(1, joints).numpy(),
     )
-    sample.gt_instance_labels = InstanceData(keypoint_weights=torch.ones(1, joints))
-    sample.gt_fields = PixelData(heatmaps=torch.zeros(joints, height // 4, width // 4))
     return sample
+
+
+def _add_pose_labels(model: nn.Module, images: Tensor, sample: Any) -> None:
+    """Labels of the form that the head predicts: heatmaps, coordinates, or one axis at a time."""
+    from mmengine.structures import InstanceData, MultilevelPixelData, PixelData
+
+    with torch.no_grad():
+        predicted = model(images[:1], [sample], mode='tensor')
+    joints = sample.gt_instances.keypoints.shape[1]
+    labels = InstanceData(keypoint_weights=torch.ones(1, joints))
+    if isinstance(predicted, Tensor) and predicted.ndim == 4:
+        sample.gt_fields = PixelData(heatmaps=torch.zeros(predicted.shape[1:]))
+    elif isinstance(predicted, Tensor):
+        labels.keypoint_labels = torch.zeros(1, joints, 2)
+    elif all(part.ndim == 3 for part in predicted):
+        labels.keypoint_x_labels = torch.zeros_like(predicted[0])
+        labels.keypoint_y_labels = torch.zeros_like(predicted[1])
+    elif len(predicted) == 2 and predicted[0].shape[2:] == predicted[1].shape[2:]:
+        sizes = predicted[0].shape[2:]
+        sample.gt_fields = PixelData(
+            heatmaps=torch.zeros(joints, *sizes),
+            heatmap_mask=torch.ones(1, *sizes),
+        )
+        labels.keypoint_indices = torch.zeros(1, joints, 2, dtype=torch.long)
+    else:
+        levels = [PixelData(heatmaps=torch.zeros(part.shape[1:])) for part in predicted]
+        sample.gt_fields = MultilevelPixelData(heatmaps=[level.heatmaps for level in levels])
+    sample.gt_instance_labels = labels
 
 
 _SAMPLES = dict(mmpretrain=_classification, mmdet=_detection, mmseg=_segmentation, mmpose=_pose)

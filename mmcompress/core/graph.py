@@ -27,7 +27,7 @@ from .narrow import (
     is_pass_through,
 )
 from .probe import Probe, tensors_in
-from .stand_ins import parts_added_up, traceable
+from .stand_ins import fixed_layers, parts_added_up, traceable
 from .trace import Recorder
 
 
@@ -48,6 +48,7 @@ class CouplingGraph:
         self.names = {module: name for name, module in self.modules.items()}
         self.order = {name: i for i, name in enumerate(self.modules)}
         self.parts = parts_added_up(model)
+        self.fixed = fixed_layers(model)
         self.graph = tp.DependencyGraph()
         for kind in {type(m) for m in model.modules() if has_protocol(m) or is_deformable(m)}:
             self.graph.register_customized_layer(kind, _ProtocolPruner())
@@ -100,6 +101,10 @@ class CouplingGraph:
     def _units_of(self, name: str, width: int) -> Iterator[tuple[int, UnitConfig, str]]:
         """Units of one root's output: cut wherever some layer takes only part of it."""
         root = self.modules[name]
+        if name in self.fixed:
+            whole = UnitConfig(width, 1, [ChannelRange(name, 0, width, True)])
+            yield 0, whole, 'its channels are counted off into attention heads'
+            return
         # Parts that are added up are one unit, which the first of them leads to.
         width //= self.parts.get(name, 1)
         group = self._group_of(root, width)

@@ -72,7 +72,9 @@ def channels_of(module: nn.Module) -> tuple[int, int]:
     if isinstance(module, nn.GroupNorm):
         return module.num_channels, module.num_channels
     if isinstance(module, nn.LayerNorm):
-        return module.normalized_shape[-1], module.normalized_shape[-1]
+        # (C,) behind channels last, (C, 1, 1) behind global pooling
+        width = module.normalized_shape[0 if _pooled_norm(module) else -1]
+        return width, width
     if isinstance(module, nn.PReLU):
         return module.num_parameters, module.num_parameters
     if isinstance(module, nn.Linear):
@@ -127,7 +129,9 @@ def _narrow_pass_through(module: nn.Module, keep: Tensor | None) -> None:
         return
     if isinstance(module, nn.GroupNorm):
         _split_by_group(keep, module.num_channels, module.num_groups, 'group norm')
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) != 1:
+    if isinstance(module, nn.LayerNorm) and not (
+        len(module.normalized_shape) == 1 or _pooled_norm(module)
+    ):
         raise NarrowError('layer norm over more than the channel dimension')
     shared_slope = isinstance(module, nn.PReLU) and module.num_parameters == 1
     if not shared_slope:
@@ -139,11 +143,16 @@ def _narrow_pass_through(module: nn.Module, keep: Tensor | None) -> None:
     elif isinstance(module, nn.GroupNorm):
         module.num_channels = width
     elif isinstance(module, nn.LayerNorm):
-        module.normalized_shape = (width,)
+        module.normalized_shape = (width, *module.normalized_shape[1:])
     elif isinstance(module, nn.PReLU):
         module.num_parameters = 1 if shared_slope else width
     else:
         module.num_features = width
+
+
+def _pooled_norm(module: nn.LayerNorm) -> bool:
+    """Whether a layer norm is over the channels of feature maps of one pixel."""
+    return len(module.normalized_shape) > 1 and set(module.normalized_shape[1:]) == {1}
 
 
 def _narrow_conv(module: _ConvNd, in_keep: Tensor | None, out_keep: Tensor | None) -> None:

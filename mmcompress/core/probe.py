@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.structures import BaseDataElement
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from .demo_inputs import demo_batch
+from .demo_inputs import demo_batch, forward_modes
 from .errors import CompressionError
 from .narrow import is_narrowable
 from .trace import Recorder
@@ -37,7 +38,11 @@ SIDES = (64, 128, 224, 256, 512, 32)
 def seeded() -> Iterator[None]:
     """Seed Python, NumPy and PyTorch (CPU) inside; their state is put back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
+    hub = MessageHub.get_current_instance()
+    length = hub.get_info('max_iters')
     try:
+        # Averaging of momentum encoders asks the runner for the length of training.
+        hub.update_info('max_iters', length or 1)
         # The default generator alone: forking CUDA's would start a context for nothing.
         with torch.random.fork_rng(devices=[]):
             random.seed(0)
@@ -45,6 +50,7 @@ def seeded() -> Iterator[None]:
             torch.default_generator.manual_seed(0)
             yield
     finally:
+        hub.update_info('max_iters', length)
         random.setstate(python)
         np.random.set_state(numpy)
 
@@ -135,7 +141,8 @@ class Probe:
         self.failures: list[str] = []
         self.reference: list[tuple[int, ...]] = []
         for shape in [tuple(input_shape)] if input_shape else _shapes(model):
-            self.inputs, self.samples = demo_batch(model, shape)
+            self.shape = shape
+            self._batches: dict[str, tuple[Any, Any]] = {}
             self.modes, self.unreached = self._find_modes(model)
             if self.modes:
                 return
@@ -158,24 +165,27 @@ class Probe:
 
     def forward(self, model: nn.Module, mode: str) -> Any:
         """Run ``model`` on the demo batch as mmengine's loops would in this mode."""
+        if mode not in self._batches:
+            self._batches[mode] = demo_batch(model, self.shape, mode)
+        inputs, samples = self._batches[mode]
         if not isinstance(model, BaseModel):
-            return model(self.inputs)
+            return model(inputs)
         with _training(model, mode == 'loss'):
             # Some heads write into the samples they are given.
-            return model(self.inputs, copy.deepcopy(self.samples), mode=mode)
+            return model(inputs, copy.deepcopy(samples), mode=mode)
 
     def _find_modes(self, model: nn.Module) -> tuple[list[str], list[str]]:
         """The fewest modes that reach every layer, and the layers that none of them runs.
 
-        A layer is reached where the gradient of an output comes by: a head that only proposes
-        boxes runs in every mode, but says what it couples in the one that computes its loss.
+        A layer is reached where it runs with a gradient: one that runs without, say to propose
+        boxes, shows in another mode what it couples.
         """
         layers = {m: name for name, m in model.named_modules() if is_narrowable(m)}
         run: set[nn.Module] = set()
         reached: set[nn.Module] = set()
         modes: list[str] = []
         self.reference = []
-        for mode in ('tensor', 'loss', 'predict') if isinstance(model, BaseModel) else ('tensor',):
+        for mode in forward_modes(model) if isinstance(model, BaseModel) else ('tensor',):
             recorder = Recorder()
             try:
                 with torch.enable_grad(), recorder.recording(model):
@@ -184,7 +194,7 @@ class Probe:
                 self.failures.append(f'{mode}: {type(error).__name__}: {error}')
                 continue
             results = list(tensors_in(output))
-            found = recorder.contributing(results)
+            found = recorder.differentiable()
             if not found <= reached or not run.issuperset(recorder.outputs):
                 modes.append(mode)
                 self.reference.extend(map(_shape, results))

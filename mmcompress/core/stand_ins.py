@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseAveragedModel
 from torch import Tensor, nn
 
 from .narrow import is_deformable
@@ -47,11 +48,31 @@ def parts_added_up(model: nn.Module) -> dict[str, int]:
     return parts
 
 
+def fixed_layers(model: nn.Module) -> set[str]:
+    """Layers whose output channels are counted off into heads; they keep their width."""
+    return {
+        f'{name}.{layer}'
+        for name, module in model.named_modules()
+        if _is_generalized_attention(module)
+        for layer in ('query_conv', 'key_conv', 'value_conv')
+    }
+
+
 def update_widths(model: nn.Module) -> None:
     """Write anew the widths that modules keep in attributes, after layers were narrowed."""
     for module in model.modules():
         if _is_bottle2neck(module):
             module.width = module.conv1.out_channels // module.scales
+        elif _is_non_local(module):
+            module.in_channels, module.inter_channels = module.g.in_channels, module.g.out_channels
+        elif isinstance(module, BaseAveragedModel):
+            # It averages into the tensors that it found when it was built.
+            averaged = module.module
+            module.avg_parameters = (
+                averaged.state_dict()
+                if module.update_buffers
+                else dict(averaged.named_parameters())
+            )
 
 
 def _stand_in(module: nn.Module) -> Callable | None:
@@ -61,6 +82,12 @@ def _stand_in(module: nn.Module) -> Callable | None:
         return _split_attention
     if _is_bottle2neck(module):
         return _bottle2neck
+    if _is_context_block(module):
+        return _context_block
+    if _is_non_local(module):
+        return _non_local
+    if _is_generalized_attention(module):
+        return _generalized_attention
     return None
 
 
@@ -109,3 +136,43 @@ def _bottle2neck(block: nn.Module, x: Tensor) -> Tensor:
     last = F.adaptive_avg_pool2d(part, done[0].shape[2:])
     out = block.norm3(block.conv3(torch.cat([*done, last], dim=1)))
     return block.relu(out + (x if block.downsample is None else block.downsample(x)))
+
+
+def _is_context_block(module: nn.Module) -> bool:
+    """GCNet's ContextBlock."""
+    return all(hasattr(module, name) for name in ('channel_add_conv', 'channel_mul_conv'))
+
+
+def _context_block(module: nn.Module, x: Tensor) -> Tensor:
+    """The context is a mean over places, weighed by one map."""
+    if module.pooling_type == 'att':
+        module.conv_mask(x)
+    context = F.adaptive_avg_pool2d(x, 1)
+    if module.channel_mul_conv is not None:
+        x = x * module.channel_mul_conv(context)
+    return x if module.channel_add_conv is None else x + module.channel_add_conv(context)
+
+
+def _is_non_local(module: nn.Module) -> bool:
+    """A non-local block with an embedding."""
+    return all(hasattr(module, name) for name in ('g', 'theta', 'phi', 'inter_channels'))
+
+
+def _non_local(module: nn.Module, x: Tensor) -> Tensor:
+    """Queries and keys are multiplied channel by channel; values count one width with them."""
+    embedded = module.g(x), module.theta(x), module.phi(x)
+    mixed = sum(F.adaptive_avg_pool2d(part, 1) for part in embedded)
+    return x + module.conv_out(mixed)
+
+
+def _is_generalized_attention(module: nn.Module) -> bool:
+    """Attention by heads with the parts of mmcv's GeneralizedAttention."""
+    return all(hasattr(module, name) for name in ('attention_type', 'value_conv', 'proj_conv'))
+
+
+def _generalized_attention(module: nn.Module, x: Tensor) -> Tensor:
+    """What goes in is embedded, what comes out is added."""
+    for name in ('query_conv', 'key_conv'):
+        if hasattr(module, name):
+            getattr(module, name)(x)
+    return x + module.proj_conv(module.value_conv(x))

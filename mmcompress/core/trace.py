@@ -38,16 +38,17 @@ class Recorder:
             for hook in hooks:
                 hook.remove()
 
-    def contributing(self, results: Iterable[Tensor]) -> set[nn.Module]:
-        """Layers whose outputs the gradient of some result reaches."""
-        nodes = set(_inputs_of(results))
+    def differentiable(self) -> set[nn.Module]:
+        """Layers that the graph can show: what they returned has a gradient."""
         return {
             module
             for module, outputs in self.outputs.items()
-            if any(output.grad_fn in nodes for output in outputs)
+            if any(output.grad_fn is not None for output in outputs)
         }
 
-    def boundary(self, results: Iterable[Tensor], wanted: Callable[[nn.Module], bool]) -> list:
+    def boundary(
+        self, results: Iterable[Tensor], wanted: Callable[[nn.Module], bool]
+    ) -> list[Tensor]:
         """Where the channels of wanted layers end: the tensors that bound their graph.
 
         Args:
@@ -58,7 +59,9 @@ class Recorder:
             Outputs of the first layers behind the wanted ones that mix channels, and results
             that none stands before.
         """
-        inputs = _inputs_of(results)
+        made = [output for outputs in self.outputs.values() for output in outputs]
+        # Also what goes nowhere: a layer whose result is dropped still takes its input.
+        inputs = _inputs_of([*results, *made])
         users: dict[Any, list[Any]] = defaultdict(list)
         for node, sources in inputs.items():
             for source in sources:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmcompress.core.analyzer import Analysis, DependencyAnalyzer
 from mmcompress.core.channels import UnitConfig, narrow_units
+from mmcompress.core.demo_inputs import forward_modes
 from mmcompress.core.narrow import is_convolution
 from mmcompress.core.probe import Probe, seeded, working_copy
 
@@ -167,7 +168,7 @@ def fault_at_one_half(model: nn.Module, analysis: Analysis) -> str:
     with seeded():
         work = working_copy(model)
         probe = Probe(work)
-        modes = ('loss', 'predict')
+        modes = [mode for mode in forward_modes(work) if mode != 'tensor']
         before = []
         for mode in modes:
             try:
