@@ -29,9 +29,9 @@ from .errors import CompressionError
 from .narrow import is_narrowable
 from .trace import Recorder
 
-#: Sides tried in turn until the model's forward pass accepts one. Small first: the graph of
-#: channels does not depend on the size, the time does.
-SIDES = (64, 128, 224, 256, 512, 32)
+#: Sides, or heights and widths, tried in turn until the model's forward pass accepts one. Small
+#: first: the graph of channels does not depend on the size, the time does.
+SIDES = (64, 128, 224, 256, (256, 128), 512, 32)
 
 
 @contextlib.contextmanager
@@ -99,6 +99,9 @@ def _few_proposals(model: nn.Module) -> None:
     for module in model.modules():
         for name in ('train_cfg', 'test_cfg'):
             limit(getattr(module, name, None))
+        if hasattr(module, 'init_proposal_bboxes'):
+            # Learned boxes, until their initialisation as likely inside out as not.
+            nn.init.constant_(module.init_proposal_bboxes.weight, 0.5)
 
 
 @contextlib.contextmanager
@@ -246,4 +249,5 @@ def _shapes(model: nn.Module) -> list[tuple[int, ...]]:
         raise CompressionError(f'{type(model).__name__} has no convolution to compress')
     channels = first.in_channels
     spatial = len(first.kernel_size)
-    return [(1, channels, *(side,) * spatial) for side in SIDES]
+    sides = [side if isinstance(side, tuple) else (side,) * spatial for side in SIDES]
+    return [(1, channels, *side) for side in sides if len(side) == spatial]
