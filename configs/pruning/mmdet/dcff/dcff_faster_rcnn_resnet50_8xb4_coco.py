@@ -1,0 +1,19 @@
+# DCFF on Faster R-CNN, ResNet-50 with FPN, COCO 2x. Published: 168320M MACs, 33.31M parameters,
+# 35.8 bbox AP.
+_base_ = [
+    'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py',
+    '../../../_base_/methods/dcff_r50.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+
+# 8 GPUs x 4 images are twice the library's batch, so the learning rate is twice its 0.02.
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(optimizer=dict(lr=0.04))
+auto_scale_lr = dict(base_batch_size=32)
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)
