@@ -35,6 +35,7 @@ class DCFF(CompressionAlgorithm):
             training loop counts) or iterations.
         data_preprocessor: See the base class.
         init_cfg: As for every mmengine module.
+        target: See the base class.
 
     Source: Lin et al., arXiv:2107.06916.
     """
@@ -48,6 +49,7 @@ class DCFF(CompressionAlgorithm):
         by_epoch: bool = True,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        target: dict | None = None,
     ) -> None:
         if (
             isinstance(fuse_interval, bool)
@@ -65,6 +67,7 @@ class DCFF(CompressionAlgorithm):
             target_pruning_ratio,
             data_preprocessor,
             init_cfg,
+            target,
         )
         start_from_scratch(self.architecture)
         self.fuse_interval = fuse_interval
