@@ -53,15 +53,13 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
     Raises:
         CompressionError: If the shape is no size of an image.
     """
-    key = '--shape' if shape else 'flops_shape'
-    shape = shape or cfg.get('flops_shape')
-    if shape:
-        sides = all(isinstance(side, int) and side > 0 for side in shape)
-        if not sides or len(shape) > 2:
-            raise CompressionError(
-                f'{key} is {" ".join(map(str, shape))}; give a side, or height and width'
-            )
-        return (3, shape[0], shape[-1])
+    key, given = ('--shape', shape) if shape else ('flops_shape', cfg.get('flops_shape'))
+    if given is not None:
+        sides = [given] if isinstance(given, int) else given
+        right = isinstance(sides, (list, tuple)) and len(sides) in (1, 2)
+        if not right or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise CompressionError(f'{key} is {given!r}; give a side, or height and width')
+        return (3, sides[0], sides[-1])
     size = _size_in_config(cfg)
     if size is None:
         raise CompressionError('the config says no image size; give one with --shape')
