@@ -56,9 +56,14 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
     key, given = ('--shape', shape) if shape else ('flops_shape', cfg.get('flops_shape'))
     if given is not None:
         sides = [given] if isinstance(given, int) else given
-        right = isinstance(sides, (list, tuple)) and len(sides) in (1, 2)
-        if not right or not all(isinstance(side, int) and side > 0 for side in sides):
-            raise CompressionError(f'{key} is {given!r}; give a side, or height and width')
+        listed = isinstance(sides, (list, tuple))
+        if (
+            not listed
+            or len(sides) not in (1, 2)
+            or not all(isinstance(side, int) and side > 0 for side in sides)
+        ):
+            found = ' '.join(map(str, sides)) if listed else repr(given)
+            raise CompressionError(f'{key} is {found}; give a side, or height and width')
         return (3, sides[0], sides[-1])
     size = _size_in_config(cfg)
     if size is None:
