@@ -3,8 +3,9 @@
 The dense architecture is counted once. From then on the cost of any choice of widths is a sum
 over layers: a convolution or linear layer costs in proportion to the share of its inputs times
 the share of its outputs that are kept, a norm or depthwise convolution in proportion to its
-channels, everything else what it always costs. All units get one common keep ratio, within the
-limits that the config sets them; what rounding leaves of the budget goes to those that lost most.
+channels; operations outside of layers, where they matter, are counted again. All units get one
+common keep ratio, within the limits that the config sets them; what rounding leaves of the budget
+goes to those that lost most.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ SUFFIXES = dict(k=1e3, m=1e6, g=1e9, b=1e9)
 #: heads take depends on it. A side of 1333 is padded to 1344 there.
 SIZES = dict(mmpretrain=(224, 224), mmdet=(800, 1344), mmseg=(512, 1024), mmpose=(256, 192))
 
-#: Operations outside of layers may hold this share of the MACs before the narrowed network is
-#: counted, too, and what is counted may differ by it from what is computed.
+#: Where operations outside of layers hold more than this share of the MACs, narrowed networks
+#: are counted, too, until what isn't computed is known to this share of the goal.
 RESIDUAL = 1e-3
 #: How much of a goal may be left unused when limits, not rounding, are the reason.
 PRECISION = 0.01
@@ -189,30 +190,37 @@ def _search(
     goals: dict[str, float],
     steps: _Steps,
 ) -> Solution:
-    """Solve for what is computed; where that isn't all, count and correct for the rest."""
+    """The widths that use the goals up, for what is computed and what has to be counted."""
     units = list(steps.units.values())
-    beyond = dict.fromkeys(COSTS, 0)
-    for _ in range(3):
-        within = {cost: goal - beyond[cost] for cost, goal in goals.items()}
-        _check_reach(goals, within, costs, steps, counted)
-        widths = steps.fill(lambda widths, within=within: costs.fit(widths, within))
-        computed = reached = costs.of(widths)
-        if counted.outside_layers <= RESIDUAL * counted.dense['macs']:
-            break
-        reached = counted.narrowed(list(zip(units, widths, strict=True)))
-        now = {cost: reached[cost] - computed[cost] for cost in COSTS}
-        settled = all(
-            reached[cost] <= goal and abs(now[cost] - beyond[cost]) <= RESIDUAL * goal
-            for cost, goal in goals.items()
-        )
-        beyond = now
-        if settled:
-            break
+
+    def count_of(widths: list[int]) -> dict[str, int]:
+        return counted.narrowed(list(zip(units, widths, strict=True)))
+
+    def fill(rest: float) -> list[int]:
+        within = {cost: goal - rest * (cost == 'macs') for cost, goal in goals.items()}
+        return steps.fill(lambda widths: costs.fit(widths, within))
+
+    def rest_of(widths: list[int]) -> int:
+        return measure(widths)['macs'] - costs.of(widths)['macs']
+
+    computable = counted.outside_layers <= RESIDUAL * counted.dense['macs']
+    measure = costs.of if computable else count_of
+    _check_reach(goals, measure(steps.lowest), measure(steps.highest), counted)
+    # What isn't computed grows with the widths, nobody knows how: it is at most `high`.
+    low, high = rest_of(steps.lowest), rest_of(steps.highest)
+    widths = fill(high)
+    while high - low > RESIDUAL * goals.get('macs', math.inf):
+        middle = (low + high) / 2
+        wider = fill(middle)
+        if rest_of(wider) <= middle:
+            widths, high = wider, middle
+        else:
+            low = middle
     ratios = {
         name: width / unit.num_channels
         for (name, unit), width in zip(steps.units.items(), widths, strict=True)
     }
-    return Solution(ratios, reached, counted.dense, counted.input_shape)
+    return Solution(ratios, measure(widths), counted.dense, counted.input_shape)
 
 
 def _goals(budget: Budget, counted: _Counted) -> dict[str, float]:
@@ -233,11 +241,7 @@ def _goals(budget: Budget, counted: _Counted) -> dict[str, float]:
 
 
 def _check_reach(
-    goals: dict[str, float],
-    within: dict[str, float],
-    costs: _Costs,
-    steps: _Steps,
-    counted: _Counted,
+    goals: dict[str, float], least: dict[str, int], most: dict[str, int], counted: _Counted
 ) -> None:
     """See that the limits of the units leave room for the goals.
 
@@ -245,17 +249,15 @@ def _check_reach(
         CompressionError: If even the narrowest network costs more, or the widest one uses
             nothing up.
     """
-    least, most = costs.of(steps.lowest), costs.of(steps.highest)
     for cost, goal in goals.items():
-        dense, most_allowed = counted.dense[cost], within[cost]
-        if least[cost] > most_allowed:
-            smallest = least[cost] + goal - most_allowed
+        dense = counted.dense[cost]
+        if least[cost] > goal:
             raise CompressionError(
                 f'{KEY}.{cost} asks for {_short(goal)} of {_short(dense)} {NAMES[cost]} '
                 f'({goal / dense:.4g}){counted.at(cost)}; the smallest that can be reached with '
-                f'this min_ratio and divisor is {_short(smallest)} ({smallest / dense:.4f})'
+                f'this min_ratio and divisor is {_short(least[cost])} ({least[cost] / dense:.4f})'
             )
-    if all(most[cost] < (1 - PRECISION) * within[cost] for cost in goals):
+    if all(most[cost] < (1 - PRECISION) * goal for cost, goal in goals.items()):
         largest = ' and '.join(
             f'{_short(most[cost])} {NAMES[cost]} ({most[cost] / counted.dense[cost]:.4f})'
             for cost in goals

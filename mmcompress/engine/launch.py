@@ -17,10 +17,11 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
-from mmengine.utils import get_installed_path, import_modules_from_strings, is_installed
+from mmengine.utils import get_installed_path, import_modules_from_strings
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmcompress.compat.missing_libraries import require
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS as OUR_MODELS
@@ -172,10 +173,11 @@ def read_config(path: str) -> Config:
 
 
 def _check_library_path(path: str) -> None:
-    """See that ``lib::config`` names a library and, if that is installed, one of its configs.
+    """See that ``lib::config`` names one of the configs of a library that is installed.
 
     Raises:
         CompressionError: If it doesn't; with the nearest names.
+        ModuleNotFoundError: If the library isn't installed.
     """
     library, _, name = path.partition('::')
     if library not in MODULE2PACKAGE or not name:
@@ -184,13 +186,13 @@ def _check_library_path(path: str) -> None:
             f'library such as {nearest(library, MODULE2PACKAGE)}'
         )
     package = MODULE2PACKAGE[library]
-    if is_installed(package):
-        folder = Path(get_installed_path(package), '.mim', 'configs')
-        if folder.is_dir() and not (folder / name).is_file():
-            names = [file.relative_to(folder).as_posix() for file in folder.rglob('*.py')]
-            raise CompressionError(
-                f'config: {library} has no {name!r}; the nearest are {nearest(name, names)}'
-            )
+    require(package)
+    folder = Path(get_installed_path(package), '.mim', 'configs')
+    if folder.is_dir() and not (folder / name).is_file():
+        names = [file.relative_to(folder).as_posix() for file in folder.rglob('*.py')]
+        raise CompressionError(
+            f'config: {library} has no {name!r}; the nearest are {nearest(name, names)}'
+        )
 
 
 def _without_own_scope(cfg: Config) -> Config:
