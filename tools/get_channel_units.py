@@ -1,8 +1,13 @@
 """List the channel units of a model: what can be made narrower, and under which name.
 
+The model is that of a compression config, of any other config, or of ``lib::config``; of the
+last two, the units are those of the dense model. ``--target`` finds keep ratios for a budget.
+
 Example:
     python tools/get_channel_units.py configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py \
         -c -i --output-path=resnet_cls.json
+    python tools/get_channel_units.py mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py \
+        --target macs=0.8 divisor=8 --choice -o ratios.json
 """
 
 from __future__ import annotations
@@ -13,9 +18,18 @@ import sys
 from pathlib import Path
 
 import mmcompress  # noqa: F401
+
+# isort: split
+from mmengine.logging import print_log
+from torch import nn
+
 from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.analyzer import DependencyAnalyzer
+from mmcompress.core.analyzer import DependencyAnalyzer, log_analysis
+from mmcompress.core.budget import Budget, solve
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.units_file import is_units_file
 from mmcompress.engine.launch import (
+    OptionAction,
     add_config_arguments,
     build_model,
     load_config,
@@ -36,27 +50,62 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--choice', action='store_true', help='keep ratios by name only; -c and -i are ignored'
     )
-    parser.add_argument('-o', '--output-path', help='write to this file instead of the terminal')
+    parser.add_argument(
+        '--target',
+        nargs='+',
+        action=OptionAction,
+        metavar='KEY=VALUE',
+        help='find keep ratios for a budget: macs=0.55 (a share of the dense model, or a number '
+        'such as 2.25G), params, min_ratio, max_ratio, divisor, input_shape=3,800,1333',
+    )
+    parser.add_argument(
+        '-o',
+        '--output-path',
+        help='write to this file instead of the terminal; replaces an earlier file of units',
+    )
     return parser.parse_args()
 
 
-def template(model: object, args: argparse.Namespace) -> dict:
+def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
+    """The model, and the budget that it doesn't solve for itself.
+
+    Raises:
+        CompressionError: If config or budget are wrong.
+    """
+    budget = None if args.target is None else Budget.from_config(args.target)
+    cfg = load_config(args)
+    if budget is not None and 'architecture' in cfg.model:
+        cfg.model.target_pruning_ratio = None
+        cfg.model.target = args.target
+        budget = None
+    return build_model(cfg), budget
+
+
+def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) -> dict:
     """The units, in the shape of a mutator's config or as keep ratios."""
     if isinstance(model, CompressionAlgorithm):
         mutator = model.mutator
         if args.choice:
             return mutator.choice_template
         return mutator.config_template(args.with_init_args, args.with_channel)
-    units = DependencyAnalyzer().analyze(model).units
+    analysis = DependencyAnalyzer().analyze(model)
+    log_analysis(analysis)
+    units, ratios = analysis.units, dict.fromkeys(analysis.units, 1.0)
+    if not units:
+        raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
+    if budget is not None:
+        solution = solve(model, units, budget)
+        print_log(f'target: {solution}', logger='current')
+        ratios = solution.ratios
     if args.choice:
-        return dict.fromkeys(units, 1.0)
+        return ratios
     wanted = {'init_args': args.with_init_args, 'channels': args.with_channel}
     return dict(
         channel_unit_cfg=dict(
             units={
                 name: {
                     **{key: part for key, part in unit.as_dict().items() if wanted[key]},
-                    'choice': 1.0,
+                    'choice': ratios[name],
                 }
                 for name, unit in units.items()
             }
@@ -67,10 +116,14 @@ def template(model: object, args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_args()
+    path = Path(args.output_path) if args.output_path else None
+    if path and path.is_file() and not is_units_file(path):
+        raise CompressionError(
+            f'--output-path: {str(path)!r} exists and is no file of channel units; name another'
+        )
     with results_on_stdout():
-        text = json.dumps(template(build_model(load_config(args)), args), indent=4)
-    if args.output_path:
-        path = Path(args.output_path)
+        text = json.dumps(template(*build(args), args), indent=4)
+    if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + '\n', encoding='utf-8')
         print(f'written to {path}', file=sys.stderr)

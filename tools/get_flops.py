@@ -20,8 +20,8 @@ from torch import nn
 
 from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export import dense_config, to_static
-from mmcompress.core.subnet import is_sub_model
+from mmcompress.core.export import dense_config
+from mmcompress.core.subnet import is_sub_model, to_static
 from mmcompress.engine.launch import (
     add_config_arguments,
     build_model,
@@ -29,7 +29,7 @@ from mmcompress.engine.launch import (
     results_on_stdout,
     run,
 )
-from mmcompress.report import complexity, complexity_by_stage, print_table
+from mmcompress.report import complexity_by_stage, print_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,24 +40,31 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs='+',
         metavar='N',
-        help='size of the image: side, or height and width; by default that of the test pipeline',
+        help="size of the image: side, or height and width; by default the config's flops_shape, "
+        'else that of its test pipeline',
     )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     return parser.parse_args()
 
 
 def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int]:
-    """``(3, height, width)``: as given, or as the pipelines of the config say.
+    """``(3, height, width)``: as given, or as the config or its pipelines say.
 
     Raises:
         CompressionError: If the shape is no size of an image.
     """
-    if shape:
-        if len(shape) > 2 or min(shape) < 1:
-            raise CompressionError(
-                f'--shape is {" ".join(map(str, shape))}; give a side, or height and width'
-            )
-        return (3, shape[0], shape[-1])
+    key, given = ('--shape', shape) if shape else ('flops_shape', cfg.get('flops_shape'))
+    if given is not None:
+        sides = [given] if isinstance(given, int) else given
+        listed = isinstance(sides, (list, tuple))
+        if (
+            not listed
+            or len(sides) not in (1, 2)
+            or not all(isinstance(side, int) and side > 0 for side in sides)
+        ):
+            found = ' '.join(map(str, sides)) if listed else repr(given)
+            raise CompressionError(f'{key} is {found}; give a side, or height and width')
+        return (3, sides[0], sides[-1])
     size = _size_in_config(cfg)
     if size is None:
         raise CompressionError('the config says no image size; give one with --shape')
@@ -90,13 +97,26 @@ def _size_in_config(cfg: Config) -> tuple[int, int] | None:
 
 
 def report(name: str, model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Figures of one model, with the breakdown by stage."""
-    total = complexity(model, shape)
-    return dict(
-        model=name,
-        params=total['params'],
-        macs=total['macs'],
-        stages=complexity_by_stage(model, shape),
+    """Figures of one model, with the breakdown by stage.
+
+    What is counted is the forward pass without post-processing, or else the prediction of one
+    image (mmseg's PointRend has no other that works).
+
+    Raises:
+        CompressionError: If the model runs neither.
+    """
+    failures = []
+    for mode in ('tensor', 'predict'):
+        try:
+            stages = complexity_by_stage(model, shape, mode=mode)
+        except Exception as error:  # whatever a user's model raises
+            failures.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
+            continue
+        params, macs = (sum(stage[key] for stage in stages) for key in ('params', 'macs'))
+        return dict(model=name, params=params, macs=macs, mode=mode, stages=stages)
+    raise CompressionError(
+        f'{type(model).__name__} does not run on an image of {shape[1]} x {shape[2]} '
+        f'({failures[0]}); give another size with --shape'
     )
 
 

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Evaluate on a Slurm cluster:
 #   tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of test.py]
-# The config of an exported model names its checkpoint itself; with such a config the fourth
-# argument may be a work dir instead. For the environment see slurm_train.sh.
+# With the config of an exported model (compact.py, or dcff_compact_*.py) the fourth argument may be
+# the work dir instead, whose export/compact.pth is then taken. For the environment see
+# slurm_train.sh.
 set -eu
 [ $# -ge 4 ] || {
     echo "usage: $0 PARTITION JOB_NAME CONFIG CHECKPOINT|WORK_DIR [arguments of test.py]" >&2

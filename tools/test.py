@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     add_config_arguments(parser)
     parser.add_argument(
-        'checkpoint', nargs='?', help='may be left out for the config of an exported model'
+        'checkpoint', nargs='?', help='may be left out for an exported model, whose work dir has it'
     )
     add_launch_arguments(parser)
     parser.add_argument('--json', metavar='FILE', help='write the metrics to this file')
@@ -42,15 +42,24 @@ def parse_args() -> argparse.Namespace:
 
 
 def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
-    """The checkpoint given, or else the one that the config names.
+    """The checkpoint given, else the one that the config names, else the work dir's export.
 
     Raises:
-        CompressionError: If neither is there.
+        CompressionError: If there's none.
     """
-    own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
-    path = args.checkpoint or cfg.get('load_from') or (own if is_sub_model(cfg.model) else None)
-    if path is None:
+    path = args.checkpoint or cfg.get('load_from')
+    if path:
+        return path
+    if not is_sub_model(cfg.model):
         raise CompressionError('no checkpoint was given, and the config names none')
+    own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
+    places = [Path(cfg.work_dir, *folder, 'compact.pth') for folder in ((), ('export',))]
+    path = own or next((str(place) for place in places if place.is_file()), None)
+    if path is None:
+        raise CompressionError(
+            f'no checkpoint was given, and there is no {places[1]} in the work dir; '
+            'tools/export.py writes it'
+        )
     return path
 
 

@@ -3,9 +3,11 @@
 Fault: the launchers ``pytorch`` and ``slurm`` call ``torch.cuda.set_device`` whatever the
 backend, and every library's configs ask for the backend ``nccl``; without CUDA the first fails
 ("module 'torch._C' has no attribute '_cuda_setDevice'") and the second cannot work. The runner
-then names a GPU to ``DistributedDataParallel``, which refuses that for a model on the CPU.
+then names a GPU to ``DistributedDataParallel``, which refuses that for a model on the CPU, as it
+refuses a model there with synchronised batch norms.
 
-Remedy: without CUDA, leave the device alone, use ``gloo`` in place of ``nccl``, and name no GPU.
+Remedy: without CUDA, leave the device alone, use ``gloo`` in place of ``nccl``, name no GPU, and
+let every process normalise its own batch (as mmengine does with a single process).
 
 Does nothing where CUDA is available, or another accelerator that mmengine knows.
 """
@@ -54,6 +56,9 @@ def _name_no_gpu(wrappers: ModuleType) -> None:
     def init(self: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
         if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
             kwargs.pop('device_ids', None)
+            from mmengine.model import revert_sync_batchnorm
+
+            module = revert_sync_batchnorm(module)
         original(self, module, *args, **kwargs)
 
     wrapper.__init__ = init

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcompress.registry import MODELS
 
+from .budget import Budget
 from .clock import Clock
 from .errors import CompressionError
 from .mutator import ChannelMutator
@@ -29,9 +30,12 @@ class CompressionAlgorithm(BaseAlgorithm):
             :func:`~mmcompress.core.units_file.keep_ratios`.
         data_preprocessor: As for the architecture, whose own is used by default.
         init_cfg: As for every mmengine module.
+        target: Instead of ``target_pruning_ratio``, a budget to find keep ratios for, such as
+            ``dict(macs=0.55)``; see :class:`~mmcompress.core.budget.Budget`. The same config
+            always gives the same widths.
 
     Raises:
-        CompressionError: If a name or ratio in the config is wrong.
+        CompressionError: If a name or ratio in the config is wrong, or the budget can't be met.
     """
 
     def __init__(
@@ -41,7 +45,13 @@ class CompressionAlgorithm(BaseAlgorithm):
         target_pruning_ratio: Any = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        target: dict | None = None,
     ) -> None:
+        if target is not None and target_pruning_ratio is not None:
+            raise CompressionError(
+                'target and target_pruning_ratio are both given; set one of them to None'
+            )
+        budget = None if target is None else Budget.from_config(target)
         if not isinstance(architecture, (dict, BaseModel)):
             raise CompressionError(
                 f'architecture is {architecture!r}; it has to be the config of a model'
@@ -56,7 +66,7 @@ class CompressionAlgorithm(BaseAlgorithm):
         # No recorder taps into the activations, so in-place ones may stay.
         super().__init__(architecture, init_cfg=init_cfg, module_inplace=True)
         self.mutator: ChannelMutator = MODELS.build(mutator_cfg)
-        self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio)
+        self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self._clock: Clock | None = None
 
     def tick(self, clock: Clock) -> None:

@@ -20,30 +20,11 @@ from .algorithm import CompressionAlgorithm, build_architecture
 from .checkpoint import load_into
 from .errors import CompressionError
 from .probe import Probe, seeded, tensors_in
-from .subnet import layer_widths
-from .unit import replace_module
+from .subnet import layer_widths, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
 FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
-
-
-def to_static(algorithm: CompressionAlgorithm) -> BaseModel:
-    """A copy of the trained architecture in which every op is a plain torch layer.
-
-    An op is a module with a method ``to_static`` that returns its plain replacement.
-
-    Args:
-        algorithm: The trained algorithm; left as it is.
-
-    Returns:
-        The static model, in eval mode, on the algorithm's device.
-    """
-    model = copy.deepcopy(algorithm.architecture)
-    for name, module in list(model.named_modules()):
-        if hasattr(module, 'to_static'):
-            replace_module(model, name, module.to_static())
-    return model.eval()
 
 
 def export(

@@ -15,6 +15,7 @@ from torch import nn
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, fault_of, log_analysis
+from .budget import Budget, solve
 from .channels import ChannelRange, UnitConfig, narrow_layers
 from .errors import CompressionError, nearest
 from .graph import required_divisor
@@ -37,6 +38,7 @@ class ChannelMutator(BaseModule, ABC):
     Attributes:
         units: Units by name, in the order of the architecture's modules, once
             :meth:`prepare_from_supernet` has run.
+        refused: Why units that the analyzer found can't be compressed by the method.
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
     """
 
@@ -52,18 +54,22 @@ class ChannelMutator(BaseModule, ABC):
             raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
         self.parse_cfg = {'type': 'DependencyAnalyzer', **(parse_cfg or {})}
         self.units: dict[str, ChannelUnit] = {}
+        self.refused: dict[str, str] = {}
         self.analysis: Analysis | None = None
 
-    def prepare_from_supernet(self, architecture: nn.Module, target: Any = None) -> None:
+    def prepare_from_supernet(
+        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+    ) -> None:
         """Find the units of ``architecture``, swap in ops and narrow what follows them.
 
         Args:
             architecture: The dense model; changed in place.
             target: Keep ratios, see :func:`~mmcompress.core.units_file.keep_ratios`.
+            budget: What to spend, instead of keep ratios.
 
         Raises:
-            CompressionError: If a unit of the config doesn't fit the architecture, or a name
-                or ratio is wrong.
+            CompressionError: If a unit of the config doesn't fit the architecture, a name or
+                ratio is wrong, or the budget can't be met.
         """
         configs = self._unit_configs(architecture)
         for name, config in list(configs.items()):
@@ -71,11 +77,16 @@ class ChannelMutator(BaseModule, ABC):
             why = unit.unsupported(architecture)
             if why:
                 print_log(f'left alone: {name}: {why}', logger='current')
+                self.refused[name] = why
             else:
                 self.units[name] = unit
         if not self.units:
             raise CompressionError(self._nothing_found(architecture))
-        for name, ratio in self._ratios(target).items():
+        if budget is None:
+            ratios = self._ratios(target)
+        else:
+            ratios = self._ratios_within(budget, architecture)
+        for name, ratio in ratios.items():
             self.units[name].choice = ratio
         own: list[ChannelRange] = []
         for unit in self.units.values():
@@ -153,7 +164,8 @@ class ChannelMutator(BaseModule, ABC):
         """Keep ratio of every unit: from ``target``, or from the units of the config."""
         units = self.channel_unit_cfg['units']
         given = {name: unit['choice'] for name, unit in units.items() if 'choice' in unit}
-        ratios = keep_ratios((given or None) if target is None else target, self.units)
+        wanted = (given or None) if target is None else target
+        ratios = keep_ratios(wanted, self.units, refused=self.refused)
         for name, choice in given.items():
             if name in ratios and ratios[name] != choice:
                 raise CompressionError(
@@ -169,6 +181,20 @@ class ChannelMutator(BaseModule, ABC):
                 level=logging.WARNING,
             )
         return ratios
+
+    def _ratios_within(self, budget: Budget, architecture: nn.Module) -> dict[str, float]:
+        """Keep ratio of every unit, from a budget."""
+        for name, unit in self.channel_unit_cfg['units'].items():
+            if unit.get('choice', 1) != 1:
+                raise CompressionError(
+                    f'unit {name!r} keeps {unit["choice"]!r} by channel_unit_cfg.units, but '
+                    'target is to find keep ratios; remove one of the two'
+                )
+        shape = self.parse_cfg.get('input_shape')
+        configs = {name: unit.config for name, unit in self.units.items()}
+        solution = solve(architecture, configs, budget, shape and tuple(shape)[1:])
+        print_log(f'target: {solution}', logger='current')
+        return solution.ratios
 
     def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:
         given = self.channel_unit_cfg['units']

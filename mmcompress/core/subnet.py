@@ -1,7 +1,8 @@
-"""Rebuild an exported network: a dense architecture and the widths of its layers."""
+"""Static networks: made of an algorithm, or rebuilt with the widths that an export wrote."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -10,9 +11,10 @@ from torch import nn
 
 from mmcompress.registry import MODELS
 
-from .algorithm import build_architecture
+from .algorithm import CompressionAlgorithm, build_architecture
 from .errors import CompressionError, nearest
 from .narrow import channels_of, is_narrowable, narrow
+from .unit import replace_module
 from .units_file import load_json
 
 KEYS = ('in_channels', 'out_channels')
@@ -31,7 +33,8 @@ def sub_model(
 
     Args:
         cfg: Config of the dense architecture.
-        fix_subnet: ``fix_subnet.json`` of an export, or its contents.
+        fix_subnet: ``fix_subnet.json`` of an export, or its contents; or the config of the
+            algorithm, whose keep ratios then give the widths.
         data_preprocessor: See :func:`~mmcompress.core.algorithm.build_architecture`.
         init_cfg: Replaces the architecture's own, for example
             ``dict(type='Pretrained', checkpoint='compact.pth')``.
@@ -42,15 +45,11 @@ def sub_model(
     Raises:
         CompressionError: If the file doesn't fit the architecture.
     """
-    model = build_architecture(cfg, data_preprocessor)
-    if not isinstance(fix_subnet, dict):
-        fix_subnet = load_json(fix_subnet, 'fix_subnet', tool='export')
-    if 'layers' not in fix_subnet:
-        raise CompressionError(
-            f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '
-            'be the fix_subnet.json of an export'
-        )
-    resize(model, fix_subnet['layers'])
+    if isinstance(fix_subnet, dict) and 'type' in fix_subnet:
+        model = _untrained(dict(fix_subnet, architecture=cfg), data_preprocessor)
+    else:
+        model = build_architecture(cfg, data_preprocessor)
+        resize(model, _widths(fix_subnet))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
         for module in model.modules():
@@ -60,9 +59,50 @@ def sub_model(
     return model
 
 
+def _untrained(algorithm: dict, data_preprocessor: dict | None) -> BaseModel:
+    """The static model that the config of an algorithm leads to, before any training."""
+    model = MODELS.build(dict(algorithm, data_preprocessor=data_preprocessor))
+    if not isinstance(model, CompressionAlgorithm):
+        raise CompressionError(
+            f'fix_subnet is the config of a {algorithm["type"]!r}; it has to be that of a '
+            'compression algorithm, or a fix_subnet.json'
+        )
+    return to_static(model).train()
+
+
+def _widths(fix_subnet: dict | str | Path) -> dict[str, dict[str, int]]:
+    """The layers in the contents of a ``fix_subnet.json``, or in that file."""
+    if not isinstance(fix_subnet, dict):
+        fix_subnet = load_json(fix_subnet, 'fix_subnet', tool='export')
+    if 'layers' not in fix_subnet:
+        raise CompressionError(
+            f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '
+            'be the fix_subnet.json of an export'
+        )
+    return fix_subnet['layers']
+
+
 def is_sub_model(cfg: dict) -> bool:
     """Whether the config of a model is that of an exported network."""
     return str(cfg.get('type', '')).split('.')[-1] == sub_model.__name__
+
+
+def to_static(algorithm: CompressionAlgorithm) -> BaseModel:
+    """A copy of an algorithm's architecture in which every op is a plain torch layer.
+
+    An op is a module with a method ``to_static`` that returns its plain replacement.
+
+    Args:
+        algorithm: The algorithm, usually a trained one; left as it is.
+
+    Returns:
+        The static model, in eval mode, on the algorithm's device.
+    """
+    model = copy.deepcopy(algorithm.architecture)
+    for name, module in list(model.named_modules()):
+        if hasattr(module, 'to_static'):
+            replace_module(model, name, module.to_static())
+    return model.eval()
 
 
 def layer_widths(dense: nn.Module, static: nn.Module) -> dict[str, dict[str, int]]:

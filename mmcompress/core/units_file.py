@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,25 @@ def units_in(content: dict) -> dict:
     return units
 
 
-def keep_ratios(target: Any, names: Iterable[str]) -> dict[str, float]:
+def is_units_file(path: str | Path) -> bool:
+    """Whether a file is one of ``get_channel_units.py``: units, or keep ratios by name."""
+    try:
+        units = units_in(load_json(path, 'file'))
+    except CompressionError:
+        return False
+    return all(
+        isinstance(unit, Real) or (isinstance(unit, dict) and 'choice' in unit)
+        for unit in units.values()
+    )
+
+
+def keep_ratios(
+    target: Any,
+    names: Iterable[str],
+    key: str = 'target_pruning_ratio',
+    default: float = 1.0,
+    refused: Mapping[str, str] | None = None,
+) -> dict[str, float]:
     """Keep ratio of every unit.
 
     Args:
@@ -67,16 +85,21 @@ def keep_ratios(target: Any, names: Iterable[str]) -> dict[str, float]:
             (shell wildcards allowed; a full name wins over a pattern, a later pattern over an
             earlier one), or the path of a file from ``get_channel_units.py``.
         names: Names of all units.
+        key: The config key that ``target`` is the value of, for errors.
+        default: Keep ratio of units that ``target`` doesn't mention.
+        refused: Why units can't be made narrower, by their names. They may be named all the
+            same, as keeping everything: files list the units of the analyzer, of which
+            a method may refuse some.
 
     Returns:
-        A ratio for each name; units that ``target`` doesn't mention keep all channels.
+        A ratio for each name.
 
     Raises:
         CompressionError: If a name matches no unit or a ratio is not a number in (0, 1].
     """
     names = list(names)
-    ratios = dict.fromkeys(names, 1.0)
-    key = 'target_pruning_ratio'
+    ratios = dict.fromkeys(names, float(default))
+    refused = refused or {}
     if target is None:
         return ratios
     if isinstance(target, (str, Path)):
@@ -99,6 +122,10 @@ def keep_ratios(target: Any, names: Iterable[str]) -> dict[str, float]:
         if name in ratios:
             exact[name] = ratio
             continue
+        if name in refused:
+            if ratio == 1:
+                continue
+            raise CompressionError(f'{key}: {name!r} has to keep all channels: {refused[name]}')
         matched = fnmatch.filter(names, name)
         if not matched:
             raise CompressionError(

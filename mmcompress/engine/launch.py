@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
+from mmengine.utils import get_installed_path, import_modules_from_strings
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmcompress.compat.missing_libraries import require
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS as OUR_MODELS
@@ -155,6 +157,7 @@ def read_config(path: str) -> Config:
     """
     try:
         if '::' in path:
+            _check_library_path(path)
             from mmengine.hub import get_config
 
             return _without_own_scope(get_config(path))
@@ -167,6 +170,29 @@ def read_config(path: str) -> Config:
     except Exception as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise CompressionError(f'config: {path!r} cannot be read: {reason}') from None
+
+
+def _check_library_path(path: str) -> None:
+    """See that ``lib::config`` names one of the configs of a library that is installed.
+
+    Raises:
+        CompressionError: If it doesn't; with the nearest names.
+        ModuleNotFoundError: If the library isn't installed.
+    """
+    library, _, name = path.partition('::')
+    if library not in MODULE2PACKAGE or not name:
+        raise CompressionError(
+            f'config: {path!r} has to be the path of a file, or lib::path/of/config.py with a '
+            f'library such as {nearest(library, MODULE2PACKAGE)}'
+        )
+    package = MODULE2PACKAGE[library]
+    require(package)
+    folder = Path(get_installed_path(package), '.mim', 'configs')
+    if folder.is_dir() and not (folder / name).is_file():
+        names = [file.relative_to(folder).as_posix() for file in folder.rglob('*.py')]
+        raise CompressionError(
+            f'config: {library} has no {name!r}; the nearest are {nearest(name, names)}'
+        )
 
 
 def _without_own_scope(cfg: Config) -> Config:

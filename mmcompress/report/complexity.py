@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +11,8 @@ from mmengine.analysis import FlopAnalyzer
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+
+from mmcompress.core.counter import PREFIX, count
 
 from .modes import evaluating
 
@@ -96,40 +98,6 @@ def complexity_by_stage(
     return [row for row in [*rows, rest] if row['params'] or row['macs']]
 
 
-class _Tracing(nn.Module):
-    """A model as the tracer wants it: one tensor in, a tuple of tensors out."""
-
-    def __init__(self, model: nn.Module, **kwargs: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.kwargs = kwargs
-        self.training = False
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs = tuple(_tensors(self.model(inputs, **self.kwargs)))
-        if not outputs:
-            raise ValueError(
-                f'{type(self.model).__name__} returned no tensor to trace'
-                + (f' in mode={self.kwargs["mode"]!r}.' if self.kwargs else '.')
-            )
-        return outputs
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested results, those in the libraries' data samples included.
-
-    The tracer forgets what no output depends on, so an output left out here is not counted.
-    """
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (dict, BaseDataElement)):
-        values = value.all_values() if isinstance(value, BaseDataElement) else value.values()
-        yield from _tensors(list(values))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-
-
 def _analyze(
     model: nn.Module, input_shape: Sequence[int], data_samples: list | None, mode: str
 ) -> tuple[FlopAnalyzer, dict[str, int], str]:
@@ -146,15 +114,10 @@ def _analyze(
         if data_samples is None:
             data_samples = [_sample(input_shape)]
         kwargs = dict(data_samples=data_samples, mode=mode)
-    tracing = _Tracing(model, **kwargs)
-    flops = FlopAnalyzer(tracing, (_image(model, input_shape),))
-    flops.unsupported_ops_warnings(False)
-    flops.uncalled_modules_warnings(False)
-    flops.tracer_warnings('none')
-    with evaluating(model), _without_new_hooks(tracing), torch.no_grad():
-        flops.total()
+    with evaluating(model):
+        flops = count(model, _image(model, input_shape), partial(model, **kwargs))
     params = {name: param.numel() for name, param in model.named_parameters()}
-    return flops, params, 'model.'
+    return flops, params, PREFIX
 
 
 def _image(model: nn.Module, input_shape: Sequence[int]) -> Tensor:
@@ -177,23 +140,6 @@ def _sample(input_shape: Sequence[int]) -> BaseDataElement:
             scale_factor=(1.0, 1.0),
         )
     )
-
-
-@contextmanager
-def _without_new_hooks(model: nn.Module) -> Iterator[None]:
-    """Drop hooks that were added inside: mmengine leaves its own when a model cannot be traced."""
-    hooks = [
-        registry
-        for module in model.modules()
-        for registry in (module._forward_pre_hooks, module._forward_hooks)
-    ]
-    before = [set(registry) for registry in hooks]
-    try:
-        yield
-    finally:
-        for registry, known in zip(hooks, before, strict=True):
-            for key in set(registry) - known:
-                del registry[key]
 
 
 def _stage_names(model: nn.Module, prefix: str = '') -> Iterator[str]:

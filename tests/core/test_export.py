@@ -9,7 +9,8 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionError
-from mmcompress.core.export import FILES, compare, dense_config, export, to_static
+from mmcompress.core.export import FILES, compare, dense_config, export
+from mmcompress.core.subnet import to_static
 from mmcompress.methods.dcff import FusedConv2d
 
 

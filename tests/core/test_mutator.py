@@ -186,6 +186,17 @@ def test_a_unit_that_the_method_cannot_handle_is_left_alone(model, monkeypatch):
     assert widths(model) == [8, 8]
 
 
+def test_files_may_list_units_that_the_method_refuses(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(PlainUnit, 'refused', ('backbone.conv1',))
+    file = tmp_path / 'ratios.json'
+    file.write_text(json.dumps({FIRST: 1.0, SECOND: 0.5}))
+    found = mutator()
+    found.prepare_from_supernet(copy.deepcopy(model), file)
+    assert found.choice_template == {SECOND: 0.5}
+    with pytest.raises(CompressionError, match=r'conv1_.* has to keep all channels: refused'):
+        mutator().prepare_from_supernet(model, {FIRST: 0.5, SECOND: 0.5})
+
+
 def test_nothing_to_compress(model, monkeypatch):
     monkeypatch.setattr(PlainUnit, 'refused', ('backbone.conv1', 'backbone.conv2'))
     with pytest.raises(CompressionError, match='no channel unit of TinyNet can be compressed by'):

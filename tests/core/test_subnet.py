@@ -10,7 +10,7 @@ from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer, sub_model
 from mmcompress.core.channels import narrow_units
-from mmcompress.core.subnet import is_sub_model, layer_widths, resize
+from mmcompress.core.subnet import is_sub_model, layer_widths, resize, to_static
 
 
 def test_widths_of_a_narrowed_model_build_it_again(classifier_cfg):
@@ -24,6 +24,31 @@ def test_widths_of_a_narrowed_model_build_it_again(classifier_cfg):
     built.load_state_dict(static.state_dict())
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(built.eval()(x), static(x))
+
+
+@MODELS.register_module(force=True)
+class NoAlgorithm(nn.Module):
+    def __init__(self, architecture, data_preprocessor=None):
+        super().__init__()
+
+
+def test_the_config_of_an_algorithm_gives_the_widths(classifier_cfg):
+    algorithm = dict(type='mmcompress.DCFF', target_pruning_ratio=0.5)
+    trained = MODELS.build(dict(algorithm, architecture=classifier_cfg(8)))
+    built = sub_model(classifier_cfg(8), algorithm)
+    assert built.training
+    assert type(built.backbone.conv1) is nn.Conv2d
+    assert built.backbone.conv1.out_channels == 8
+    static = to_static(trained)
+    built.load_state_dict(static.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(built.eval()(x), static(x))
+
+
+def test_the_config_of_another_model_gives_none(classifier_cfg):
+    cfg = classifier_cfg(8)
+    with pytest.raises(CompressionError, match="a 'mmengine.NoAlgorithm'; it has"):
+        sub_model(cfg, dict(type='mmengine.NoAlgorithm'))
 
 
 def test_all_kinds_of_layers():

@@ -111,6 +111,13 @@ CASES = {
         ['train', '{demo}', '--cfg-options', 'train_dataloader.dataset.split=trian'],
         ['the data cannot be loaded', 'trian'],
     ),
+    'budget that is out of reach': (
+        ['get_channel_units', DENSE, '-o', '{out}', '--target', 'macs=0.001'],
+        ['target.macs', 'the smallest that can be reached'],
+    ),
+    'output is another file': (
+        ['get_channel_units', '{demo}', '-o', '{broken}'], ['broken.py', 'no file of channel'],
+    ),
     'output is a folder': (['get_channel_units', '{demo}', '-o', '{tmp}'], ['directory']),
     'shape': (['get_flops', '{demo}', '--shape', '0'], ['--shape is 0']),
 }  # fmt: skip

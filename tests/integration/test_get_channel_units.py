@@ -40,6 +40,44 @@ def test_choices_are_keep_ratios_on_standard_output(tool: ModuleType) -> None:
     assert set(choices.values()) == {0.75}
 
 
+def test_budget_to_ratios_and_back(tool: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / 'ratios.json'
+    path.write_text('{"of an earlier run": 0.5}')
+    budget = ('--target', 'macs=0.55', 'input_shape=3,32,32', '--choice', '-o', path)
+    done = tool.run_tool('get_channel_units', tool.DEMO, *budget)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = [line for line in done.stderr.splitlines() if 'target: ' in line]
+    ratios = json.loads(path.read_text())
+    assert len(ratios) == 12
+    assert 'of an earlier run' not in ratios
+
+    option = f'model.target_pruning_ratio={path}'
+    back = tool.succeed('get_channel_units', tool.DEMO, '--choice', '--cfg-options', option)
+    assert json.loads(back) == ratios
+    flops = tool.succeed('get_flops', tool.DEMO, '--json', '--cfg-options', option)
+    dense, compact = json.loads(flops)['models']
+    assert 0.545 < compact['macs'] / dense['macs'] <= 0.55
+    # Counted by get_flops, computed by the budget: the average pool makes the difference.
+    reached = int(log.split('target: ')[1].split()[0].replace(',', ''))
+    assert abs(reached - compact['macs']) < 1e-3 * dense['macs']
+
+
+def test_budget_of_a_library_s_dense_config(tool: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / 'units.json'
+    dense = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+    budget = ('--target', 'params=0.5', 'divisor=8', 'input_shape=3,32,32')
+    tool.succeed('get_channel_units', dense, *budget, '-c', '-i', '-o', path)
+    units = json.loads(path.read_text())['channel_unit_cfg']['units']
+    for unit in units.values():
+        assert unit['choice'] * unit['init_args']['num_channels'] % 8 == 0
+    method = 'configs/_base_/methods/dcff_r18.py'
+    option = f'model.target_pruning_ratio={path}'
+    back = tool.succeed(
+        'get_channel_units', dense, '--compress', method, '--choice', '--cfg-options', option
+    )
+    assert json.loads(back) == {name: unit['choice'] for name, unit in units.items()}
+
+
 def test_dense_config(tool: ModuleType) -> None:
     out = tool.succeed('get_channel_units', 'configs/demo/dense_resnet20_digits.py')
     units = json.loads(out)['channel_unit_cfg']['units']

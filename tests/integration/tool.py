@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = 'configs/demo/dcff_resnet20_digits.py'
@@ -49,3 +51,11 @@ def succeed(name: str, *args: object) -> str:
     done = run_tool(name, *args)
     assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-4000:]}'
     return done.stdout
+
+
+def module(name: str) -> ModuleType:
+    """A tool as a module, for its functions."""
+    spec = importlib.util.spec_from_file_location(f'tools_{name}', ROOT / 'tools' / f'{name}.py')
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found

@@ -13,14 +13,9 @@ from mmcompress.core.clock import Clock
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
+from .from_scratch import start_from_scratch
 from .importance import temperature
 from .op import FusedConv2d
-
-#: How OpenMMLab initialises a backbone without pretrained weights.
-FROM_SCRATCH = [
-    dict(type='Kaiming', layer='Conv2d'),
-    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
-]
 
 
 @MODELS.register_module()
@@ -40,6 +35,7 @@ class DCFF(CompressionAlgorithm):
             training loop counts) or iterations.
         data_preprocessor: See the base class.
         init_cfg: As for every mmengine module.
+        target: See the base class.
 
     Source: Lin et al., arXiv:2107.06916.
     """
@@ -53,6 +49,7 @@ class DCFF(CompressionAlgorithm):
         by_epoch: bool = True,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        target: dict | None = None,
     ) -> None:
         if (
             isinstance(fuse_interval, bool)
@@ -70,27 +67,14 @@ class DCFF(CompressionAlgorithm):
             target_pruning_ratio,
             data_preprocessor,
             init_cfg,
+            target,
         )
-        self._start_from_scratch()
+        start_from_scratch(self.architecture)
         self.fuse_interval = fuse_interval
         self.by_epoch = by_epoch
         # Told by every checkpoint: how often, and at what temperature the filters were fused.
         self.register_buffer('fuse_steps', torch.zeros((), dtype=torch.long))
         self.register_buffer('fuse_temperature', torch.zeros(()))
-
-    def _start_from_scratch(self) -> None:
-        """Replace pretrained weights, whose layers are dense, by an ordinary initialisation."""
-        for name, module in self.architecture.named_modules():
-            given = getattr(module, 'init_cfg', None) or []
-            parts = list(given) if isinstance(given, (list, tuple)) else [given]
-            kept = [part for part in parts if part.get('type') != 'Pretrained']
-            if len(kept) < len(parts):
-                module.init_cfg = [*FROM_SCRATCH, *kept]
-                print_log(
-                    'DCFF trains from scratch: pretrained weights are not loaded into '
-                    f'{name or "the architecture"}',
-                    logger='current',
-                )
 
     def tick(self, clock: Clock) -> None:
         """Fuse at the beginning of every interval.

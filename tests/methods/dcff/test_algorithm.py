@@ -183,13 +183,3 @@ def test_the_mutator_is_its_own_by_default():
     keys = set(model.state_dict())
     assert {'fuse_steps', 'fuse_temperature'} <= keys
     assert not any(key.startswith('mutator') for key in keys)
-
-
-@pytest.mark.parametrize('as_list', [True, False])
-def test_pretrained_weights_are_not_loaded(classifier_cfg, as_list):
-    part = dict(type='Pretrained', checkpoint='missing://of/a/dense/network.pth')
-    architecture = classifier_cfg()
-    architecture['backbone']['init_cfg'] = [part] if as_list else part
-    model = MODELS.build(dict(type='mmcompress.DCFF', architecture=architecture))
-    model.init_weights()
-    assert model.architecture.backbone.bn1.weight.unique().tolist() == [1]

@@ -1,0 +1,70 @@
+"""Undo what OpenMMLab's configs do for the sake of pretrained weights."""
+
+from __future__ import annotations
+
+import logging
+
+from mmengine.logging import print_log
+from torch import nn
+
+#: How OpenMMLab initialises a backbone without pretrained weights.
+INITIALISATION = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+]
+
+
+def start_from_scratch(model: nn.Module) -> None:
+    """Let everything in ``model`` that expects pretrained weights learn from scratch, in place.
+
+    Pretrained weights belong to the dense layers. A module that would have loaded some gets an
+    ordinary initialisation instead, and what its config keeps fixed for their sake is trained:
+    frozen stages, batch norms in eval mode (``norm_eval``) and layers without gradients.
+
+    Stages that are frozen where no pretrained weights are asked for stay as they are, since
+    whoever wrote that meant it (to go on from an own checkpoint, for example); the log warns.
+    """
+    for name, module in model.named_modules():
+        given = getattr(module, 'init_cfg', None) or []
+        parts = list(given) if isinstance(given, (list, tuple)) else [given]
+        kept = [part for part in parts if part.get('type') != 'Pretrained']
+        if len(kept) < len(parts):
+            module.init_cfg = [*INITIALISATION, *kept]
+            released = '; its frozen layers are trained' if _release(module) else ''
+            print_log(
+                'DCFF trains from scratch: pretrained weights are not loaded into '
+                f'{name or "the architecture"}{released}',
+                logger='current',
+            )
+    for name, module in model.named_modules():
+        if _frozen_stages(module):
+            print_log(
+                f'{name} has frozen_stages={module.frozen_stages} and no pretrained weights: '
+                'these stages stay as they are initialised, unless a checkpoint is loaded; '
+                'frozen_stages=-1 trains them',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+
+def _frozen_stages(module: nn.Module) -> bool:
+    """Whether a backbone freezes stages, which it does again at every change of its mode."""
+    stages = getattr(module, 'frozen_stages', -1)
+    return isinstance(stages, int) and stages >= 0
+
+
+def _release(root: nn.Module) -> bool:
+    """Train all layers inside of ``root``; whether any of them was kept fixed."""
+    fixed = False
+    for module in root.modules():
+        if _frozen_stages(module):
+            module.frozen_stages, fixed = -1, True
+        if getattr(module, 'norm_eval', False):
+            module.norm_eval, fixed = False, True
+        # Layers with weights; parameters that stand alone may be constants by design.
+        if isinstance(getattr(module, 'weight', None), nn.Parameter):
+            fixed |= any(not p.requires_grad for p in module.parameters(recurse=False))
+            module.requires_grad_(True)
+            # Frozen stages left their norms in eval mode.
+            module.train(root.training)
+    return fixed
