@@ -456,7 +456,7 @@ class _Counted:
             if shape is None:
                 if given:
                     break
-                shape = tuple(Probe(self._work).inputs.shape[1:])
+                shape = tuple(Probe(self._work).shape[1:])
             self.input_shape = shape
             self._batch = demo_batch(self._work, (1, *shape))
             for self._mode in ('tensor',) if tensor_only else ('tensor', 'predict', 'loss'):

@@ -77,6 +77,15 @@ def demo_batch(
     return inputs, samples
 
 
+def fixed_size(model: nn.Module) -> tuple[int, int] | None:
+    """The one height and width that a model's head is made for, where there is one."""
+    head = getattr(model, 'head', None)
+    if not hasattr(head, 'in_featuremap_size'):
+        return None
+    width, height = head.decoder.input_size
+    return int(height), int(width)
+
+
 def _views(model: nn.Module) -> int:
     """How many views of an image a self-supervised model compares."""
     crops = getattr(getattr(model.head, 'loss_module', None), 'num_crops', None)
@@ -168,7 +177,8 @@ def _pose(model: nn.Module, height: int, width: int) -> Any:
     from mmengine.structures import InstanceData
     from mmpose.structures import PoseDataSample
 
-    joints = getattr(getattr(model, 'head', None), 'out_channels', None) or 17
+    head = getattr(model, 'head', None)
+    joints = getattr(head, 'num_joints', None) or getattr(head, 'out_channels', None) or 17
     box = torch.tensor([[0.0, 0.0, float(width), float(height)]]).numpy()
     sample = PoseDataSample(
         metainfo=dict(
@@ -192,29 +202,24 @@ def _pose(model: nn.Module, height: int, width: int) -> Any:
 
 def _add_pose_labels(model: nn.Module, images: Tensor, sample: Any) -> None:
     """Labels of the form that the head predicts: heatmaps, coordinates, or one axis at a time."""
-    from mmengine.structures import InstanceData, MultilevelPixelData, PixelData
+    from mmengine.structures import InstanceData, PixelData
+    from mmpose.structures import MultilevelPixelData
 
     with torch.no_grad():
         predicted = model(images[:1], [sample], mode='tensor')
-    joints = sample.gt_instances.keypoints.shape[1]
+    parts = [predicted] if isinstance(predicted, Tensor) else list(predicted)
+    maps = [part for part in parts if part.ndim == 4]
+    rows = [part for part in parts if part.ndim == 3]
+    joints = rows[0].shape[1] if rows else sample.gt_instances.keypoints.shape[1]
     labels = InstanceData(keypoint_weights=torch.ones(1, joints))
-    if isinstance(predicted, Tensor) and predicted.ndim == 4:
-        sample.gt_fields = PixelData(heatmaps=torch.zeros(predicted.shape[1:]))
-    elif isinstance(predicted, Tensor):
+    if len(maps) > 1:
+        sample.gt_fields = MultilevelPixelData(heatmaps=[torch.zeros(m.shape[1:]) for m in maps])
+    elif maps:
+        sample.gt_fields = PixelData(heatmaps=torch.zeros(maps[0].shape[1:]))
+    if len(rows) == 2:
+        labels.keypoint_x_labels, labels.keypoint_y_labels = map(torch.zeros_like, rows)
+    elif rows:
         labels.keypoint_labels = torch.zeros(1, joints, 2)
-    elif all(part.ndim == 3 for part in predicted):
-        labels.keypoint_x_labels = torch.zeros_like(predicted[0])
-        labels.keypoint_y_labels = torch.zeros_like(predicted[1])
-    elif len(predicted) == 2 and predicted[0].shape[2:] == predicted[1].shape[2:]:
-        sizes = predicted[0].shape[2:]
-        sample.gt_fields = PixelData(
-            heatmaps=torch.zeros(joints, *sizes),
-            heatmap_mask=torch.ones(1, *sizes),
-        )
-        labels.keypoint_indices = torch.zeros(1, joints, 2, dtype=torch.long)
-    else:
-        levels = [PixelData(heatmaps=torch.zeros(part.shape[1:])) for part in predicted]
-        sample.gt_fields = MultilevelPixelData(heatmaps=[level.heatmaps for level in levels])
     sample.gt_instance_labels = labels
 
 

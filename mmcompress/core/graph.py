@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from .channels import ChannelRange, UnitConfig
+from .errors import CompressionError
 from .narrow import (
     channels_of,
     has_protocol,
@@ -59,7 +61,15 @@ class CouplingGraph:
                 results = [t for t in tensors_in(probe.run(model)) if t.grad_fn is not None]
             return recorder.boundary(results, lambda layer: self._is_root(layer))
 
-        self.graph.build_dependency(model, example_inputs=None, forward_fn=forward, verbose=False)
+        try:
+            self.graph.build_dependency(
+                model, example_inputs=None, forward_fn=forward, verbose=False
+            )
+        except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise CompressionError(
+                f'channels cannot be followed through {type(model).__name__}: '
+                f'{type(error).__name__}: {error}'
+            ) from error
         self._budget = _Budget(self.graph)
         self._entangled: set[nn.Module] = set()
 
@@ -260,15 +270,19 @@ class _EntangledError(Exception):
 
 
 class _Budget:
-    """Stops Torch-Pruning where a channel shuffle sends it round in circles.
+    """Stops Torch-Pruning where its search for a group has no end in sight.
 
-    Every turn maps indices to others, so that its search for a group ends only when all
-    combinations have been seen, after minutes. The largest groups of ResNet-50, DenseNet-121 and
-    Faster R-CNN visit a quarter of all dependencies, those of Res2Net four fifths.
+    A channel shuffle sends it round in circles: every turn maps indices to others, so that it ends
+    only when all combinations have been seen, after minutes. The largest groups of ResNet-50,
+    DenseNet-121 and Faster R-CNN visit a quarter of all dependencies, those of Res2Net four
+    fifths. A product of feature maps has it count pixels for channels, by the million.
 
     Args:
         graph: Built; its dependencies report to the budget from now on.
     """
+
+    #: Indices mapped for one group; ResNet-50's largest takes thirty thousand.
+    INDICES = 2_000_000
 
     def __init__(self, graph: tp.DependencyGraph) -> None:
         dependencies = [d for node in graph.module2node.values() for d in node.dependencies]
@@ -277,11 +291,23 @@ class _Budget:
         self.reset()
         for dependency in dependencies:
             dependency.is_triggered_by = self._watch(dependency)
+            dependency.index_mapping = _Mappings(dependency.index_mapping, self)
 
     def reset(self) -> None:
         """Begin a new group."""
         self.left = self.limit
+        self.indices = self.INDICES
         self.met: set[nn.Module] = set()
+
+    def spend(self, indices: int) -> None:
+        """Take note of a mapping's result.
+
+        Raises:
+            _EntangledError: If the budget is used up.
+        """
+        self.indices -= indices
+        if self.indices < 0:
+            raise _EntangledError
 
     def _watch(self, dependency: tp.dependency.Dependency) -> Callable[[Callable], bool]:
         is_triggered_by = dependency.is_triggered_by
@@ -297,3 +323,19 @@ class _Budget:
             return True
 
         return watched
+
+
+class _Mappings(list):
+    """A dependency's index mappings, which report how many indices they return."""
+
+    def __init__(self, mappings: list[Callable | None], budget: _Budget) -> None:
+        super().__init__(mappings)
+        self.budget = budget
+
+    def __iter__(self) -> Iterator[Callable | None]:
+        return (mapping and partial(self._map, mapping) for mapping in super().__iter__())
+
+    def _map(self, mapping: Callable, indices: Any) -> Any:
+        mapped = mapping(indices)
+        self.budget.spend(len(mapped))
+        return mapped

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from .demo_inputs import demo_batch, forward_modes
+from .demo_inputs import demo_batch, fixed_size, forward_modes
 from .errors import CompressionError
 from .narrow import is_narrowable
 from .trace import Recorder
@@ -36,13 +36,13 @@ SIDES = (64, 128, 224, 256, (256, 128), 512, 32)
 
 @contextlib.contextmanager
 def seeded() -> Iterator[None]:
-    """Seed Python, NumPy and PyTorch (CPU) inside; their state is put back afterwards."""
+    """Seed Python, NumPy and PyTorch (CPU), at the beginning of training; put back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     hub = MessageHub.get_current_instance()
-    length = hub.get_info('max_iters')
+    clock = {key: hub.get_info(key) for key in ('epoch', 'max_iters')}
     try:
-        # Averaging of momentum encoders asks the runner for the length of training.
-        hub.update_info('max_iters', length or 1)
+        # Heads with a warm-up and averages of momentum encoders ask how far training is.
+        hub.update_info_dict(dict(epoch=0, max_iters=1))
         # The default generator alone: forking CUDA's would start a context for nothing.
         with torch.random.fork_rng(devices=[]):
             random.seed(0)
@@ -50,7 +50,7 @@ def seeded() -> Iterator[None]:
             torch.default_generator.manual_seed(0)
             yield
     finally:
-        hub.update_info('max_iters', length)
+        hub.update_info_dict(clock)
         random.setstate(python)
         np.random.set_state(numpy)
 
@@ -96,12 +96,15 @@ def _few_proposals(model: nn.Module) -> None:
             for item in settings:
                 limit(item)
 
+    learned = [m for m in model.modules() if hasattr(m, 'init_proposal_bboxes')]
+    for module in learned:
+        # Until their initialisation, learned boxes are as likely inside out as not.
+        nn.init.constant_(module.init_proposal_bboxes.weight, 0.5)
+    if learned:
+        return  # their number is fixed
     for module in model.modules():
         for name in ('train_cfg', 'test_cfg'):
             limit(getattr(module, name, None))
-        if hasattr(module, 'init_proposal_bboxes'):
-            # Learned boxes, until their initialisation as likely inside out as not.
-            nn.init.constant_(module.init_proposal_bboxes.weight, 0.5)
 
 
 @contextlib.contextmanager
@@ -144,7 +147,7 @@ class Probe:
         self.failures: list[str] = []
         self.reference: list[tuple[int, ...]] = []
         for shape in [tuple(input_shape)] if input_shape else _shapes(model):
-            self.shape = shape
+            self.shape = tuple(shape)
             self._batches: dict[str, tuple[Any, Any]] = {}
             self.modes, self.unreached = self._find_modes(model)
             if self.modes:
@@ -250,4 +253,7 @@ def _shapes(model: nn.Module) -> list[tuple[int, ...]]:
     channels = first.in_channels
     spatial = len(first.kernel_size)
     sides = [side if isinstance(side, tuple) else (side,) * spatial for side in SIDES]
+    size = fixed_size(model)
+    if size is not None:
+        sides.insert(0, size)
     return [(1, channels, *side) for side in sides if len(side) == spatial]

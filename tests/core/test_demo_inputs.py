@@ -70,7 +70,7 @@ def test_pose(library_model):
         backbone__init_cfg=None,
         head__in_channels=512,
     ).eval()
-    inputs, samples = demo_batch(model, (1, 3, 64, 96))
+    inputs, samples = demo_batch(model, (1, 3, 64, 96), mode='loss')
     assert model(inputs, samples, mode='loss')['loss_kpt'].isfinite()
     predicted = model(inputs, samples, mode='predict')[0].pred_instances.keypoints
     assert predicted.shape == (1, 17, 2)

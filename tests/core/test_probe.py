@@ -33,7 +33,7 @@ def test_one_mode_is_enough():
     probe = Probe(Heads(['tensor']))
     assert probe.modes == ['tensor']
     assert probe.unreached == []
-    assert probe.inputs.shape == (1, 3, 64, 64)
+    assert probe.shape == (1, 3, 64, 64)
 
 
 def test_every_mode_that_reaches_something_new():
@@ -52,7 +52,7 @@ def test_modes_that_fail_are_left_out():
 
 def test_sizes_are_tried_in_turn():
     probe = Probe(Heads(['tensor'], size=224))
-    assert probe.inputs.shape == (1, 3, 224, 224)
+    assert probe.shape == (1, 3, 224, 224)
 
 
 def test_no_size_fits():
@@ -69,8 +69,8 @@ def test_no_convolution():
 
 
 def test_images_have_the_dimensions_of_the_first_convolution():
-    assert Probe(nn.Conv1d(5, 2, 3)).inputs.shape == (1, 5, 64)
-    assert Probe(nn.Conv3d(2, 2, 3)).inputs.shape == (1, 2, 64, 64, 64)
+    assert Probe(nn.Conv1d(5, 2, 3)).shape == (1, 5, 64)
+    assert Probe(nn.Conv3d(2, 2, 3)).shape == (1, 2, 64, 64, 64)
 
 
 def test_hooks_are_gone():
