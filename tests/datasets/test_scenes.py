@@ -9,7 +9,10 @@ from mmengine.config import Config
 
 from mmcompress.datasets import scenes
 from mmcompress.datasets.digits import draw, ink_mask, load_glyphs
+from mmcompress.datasets.files import LENGTHS
 from mmcompress.datasets.scenes import CANVAS, keypoints_of, make_scene
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +95,7 @@ def test_sigmas_are_those_measured():
             away = keypoints_of(ink_mask(image, threshold)) - keypoints_of(mask)
             moved.append((away**2).sum(axis=1) / box.prod())
     measured = np.sqrt(np.mean(moved, axis=0))
-    path = Path(__file__).parents[2] / 'configs/_base_/datasets/digits_pose.py'
-    sigmas = Config.fromfile(path).metainfo.sigmas
+    sigmas = Config.fromfile(ROOT / 'configs/_base_/datasets/digits_pose.py').metainfo.sigmas
     assert sigmas == pytest.approx(np.maximum(measured, 0.025), abs=1e-3)
 
 
@@ -105,3 +107,12 @@ def test_scenes_cannot_be_spoiled():
 def test_unknown_split():
     with pytest.raises(ValueError, match=r"split='val' is not.*'train', 'test'"):
         make_scene('val', 0)
+
+
+@pytest.mark.parametrize('name', ['faster-rcnn', 'fcn', 'heatmap'])
+def test_demo_configs_state_the_measured_mean_and_std(name):
+    config = Config.fromfile(ROOT / f'configs/demo/dense_{name}_r18_digits.py')
+    images = np.stack([make_scene('train', index).image for index in range(LENGTHS['train'])])
+    preprocessor = config.model.data_preprocessor
+    assert preprocessor.mean == pytest.approx([images.mean()] * 3, abs=0.01)
+    assert preprocessor.std == pytest.approx([images.std()] * 3, abs=0.01)
