@@ -229,7 +229,8 @@ def required_divisor(unit: UnitConfig, modules: dict[str, nn.Module]) -> tuple[i
         if isinstance(layer, nn.GroupNorm):
             groups = layer.num_groups
         elif is_deformable(layer):
-            groups = math.lcm(layer.groups, layer.deform_groups)
+            offsets = 1 if channel.is_output else layer.deform_groups
+            groups = math.lcm(layer.groups, offsets)
         elif is_convolution(layer) and not is_depthwise(layer):
             groups = layer.groups
         if groups == 1:

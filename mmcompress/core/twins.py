@@ -49,7 +49,7 @@ def with_twins(unit: UnitConfig, twins: dict[str, list[str]]) -> UnitConfig:
     channels = list(unit.channels)
     for channel in unit.channels:
         for source, copies in twins.items():
-            if channel.name.startswith(source + '.'):
+            if f'{channel.name}.'.startswith(f'{source}.'):
                 rest = channel.name.removeprefix(source)
                 channels.extend(replace(channel, name=copy + rest) for copy in copies)
     return replace(unit, channels=channels)
