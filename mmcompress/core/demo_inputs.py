@@ -126,6 +126,7 @@ def _metainfo(height: int, width: int) -> dict:
         scale_factor=(1.0, 1.0),
         flip=False,
         flip_direction=None,
+        border=[0, height, 0, width],
         homography_matrix=np.eye(3, dtype=np.float32),
     )
 
@@ -133,7 +134,13 @@ def _metainfo(height: int, width: int) -> dict:
 def _classification(model: nn.Module, height: int, width: int) -> Any:
     from mmpretrain.structures import DataSample
 
-    return DataSample(metainfo=_metainfo(height, width)).set_gt_label(0)
+    sample = DataSample(metainfo=_metainfo(height, width)).set_gt_label(0)
+    head = getattr(model, 'head', None)
+    loss = getattr(head, 'loss_module', None)
+    if getattr(loss, 'use_sigmoid', False) or getattr(loss, 'use_soft', False):
+        # What mixes of images are labelled with.
+        sample.set_gt_score(torch.eye(head.num_classes)[0])
+    return sample
 
 
 def _detection(model: nn.Module, height: int, width: int) -> Any:

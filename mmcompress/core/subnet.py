@@ -14,6 +14,7 @@ from mmcompress.registry import MODELS
 from .algorithm import CompressionAlgorithm, build_architecture
 from .errors import CompressionError, nearest
 from .narrow import channels_of, is_narrowable, narrow
+from .stand_ins import update_widths
 from .unit import replace_module
 from .units_file import load_json
 
@@ -102,6 +103,7 @@ def to_static(algorithm: CompressionAlgorithm) -> BaseModel:
     for name, module in list(model.named_modules()):
         if hasattr(module, 'to_static'):
             replace_module(model, name, module.to_static())
+    update_widths(model)
     return model.eval()
 
 
@@ -148,6 +150,7 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
                 for key, most in zip(KEYS, dense, strict=True)
             ),
         )
+    update_widths(model)
 
 
 def _fit(widths: object, dense: tuple[int, int]) -> bool:

@@ -64,14 +64,16 @@ class FusedConv2d(nn.Conv2d):
         Raises:
             ValueError: If the range has been set before, or cuts through groups.
         """
-        if self.groups > 1 and (start, end) != (0, self.dense_channels):
-            raise ValueError('part of a grouped convolution cannot be fused')
+        size = self.dense_channels // self.groups
+        if self.groups > 1 and (start % size or end % size):
+            raise ValueError('part of a group cannot be fused')
+        groups = max((end - start) // size, 1)
         runs, position = [], 0
         for m, n in self.runs:
             if position <= start and end <= position + n and m == n:
                 pieces = [start - position, end - start, position + n - end]
-                each = (width // self.groups, pieces[1] // self.groups)
-                runs += [(pieces[0],) * 2, *[each] * self.groups, (pieces[2],) * 2]
+                each = (width // groups, pieces[1] // groups)
+                runs += [(pieces[0],) * 2, *[each] * groups, (pieces[2],) * 2]
             else:
                 runs.append((m, n))
             position += n
