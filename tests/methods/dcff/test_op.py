@@ -140,10 +140,23 @@ def test_a_range_is_set_once(spans):
             op.set_width(start, end, 2)
 
 
-def test_part_of_a_grouped_convolution_cannot_be_fused():
+def test_part_of_a_group_cannot_be_fused():
     op = FusedConv2d(nn.Conv2d(4, 8, 1, groups=2))
-    with pytest.raises(ValueError, match='part of a grouped'):
-        op.set_width(0, 4, 2)
+    with pytest.raises(ValueError, match='part of a group'):
+        op.set_width(0, 2, 1)
+
+
+def test_whole_groups_are_fused_one_by_one():
+    op = FusedConv2d(nn.Conv2d(8, 16, 1, groups=4)).double()
+    op.set_width(0, 8, 4)
+    op.set_width(8, 16, 4)
+    assert op.runs == [(2, 4)] * 4
+    op.fuse(5.0)
+    expected = [proxies(op.weight[4 * i : 4 * i + 4], 5.0, 2)[0] for i in range(4)]
+    torch.testing.assert_close(op.proxies, torch.block_diag(*expected), rtol=1e-12, atol=0)
+    x = torch.randn(2, 8, 3, 3, dtype=torch.float64)
+    weight, bias = op.fused()
+    torch.testing.assert_close(op(x), F.conv2d(x, weight, bias, groups=4))
 
 
 @pytest.mark.parametrize('groups', [1, 2])
