@@ -6,8 +6,8 @@ import importlib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmcompress.core.analyzer import Analysis, DependencyAnalyzer
+from mmcompress.core.analyzer import DependencyAnalyzer
 from mmcompress.core.channels import UnitConfig, narrow_units
 from mmcompress.core.demo_inputs import forward_modes
 from mmcompress.core.narrow import is_convolution
@@ -48,10 +48,6 @@ class Record:
     covered: float = 0.0
     seconds: float | None = None
     reason: str = ''
-
-    def as_dict(self) -> dict[str, Any]:
-        """As written to JSON."""
-        return asdict(self)
 
 
 def config_root(library: str) -> Path:
@@ -138,7 +134,8 @@ def check(name: str, model: nn.Module, backbone: str = '') -> Record:
     record.verified = len(analysis.units)
     record.units = record.verified + len(analysis.rejected)
     record.covered = covered_share(model, analysis.units.values())
-    why = fault_at_one_half(model, analysis)
+    units = analysis.units.values()
+    why = fault_at_one_half(model, lambda work: narrow_to_half(work, units))
     if record.covered < ENOUGH:
         first = next(iter(analysis.rejected.items()), None)
         record.reason = f'{record.covered:.0%} of the widths covered' + (
@@ -163,8 +160,18 @@ def covered_share(model: nn.Module, units: Iterable[UnitConfig]) -> float:
     return sum(int(mask.sum()) for mask in covered.values()) / max(sum(total.values()), 1)
 
 
-def fault_at_one_half(model: nn.Module, analysis: Analysis) -> str:
-    """What goes wrong in ``loss`` and ``predict`` with every unit at half its width, or ``''``."""
+def narrow_to_half(model: nn.Module, units: Iterable[UnitConfig]) -> None:
+    """Narrow all units to half their width at once, in place."""
+    narrow_units(model, [(u, max(u.num_channels // u.divisor // 2, 1) * u.divisor) for u in units])
+
+
+def fault_at_one_half(model: nn.Module, narrow: Callable[[nn.Module], None]) -> str:
+    """What goes wrong in ``loss`` and ``predict`` with every unit at half its width, or ``''``.
+
+    Args:
+        model: The dense model; it is left alone.
+        narrow: Narrows a copy of it in place.
+    """
     with seeded():
         work = working_copy(model)
         probe = Probe(work)
@@ -176,13 +183,7 @@ def fault_at_one_half(model: nn.Module, analysis: Analysis) -> str:
                     before.append(structure(probe.forward(work, mode)))
             except Exception as error:  # whatever a library's model raises on a demo batch
                 return f'{mode} of the dense model: {_line(error)}'
-        narrow_units(
-            work,
-            [
-                (u, max(u.num_channels // u.divisor // 2, 1) * u.divisor)
-                for u in analysis.units.values()
-            ],
-        )
+        narrow(work)
         for mode, expected in zip(modes, before, strict=True):
             try:
                 with torch.no_grad():
