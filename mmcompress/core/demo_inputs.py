@@ -70,7 +70,8 @@ def demo_batch(
     if 'BaseMOTModel' in bases:
         return _video(inputs, samples, 2 if mode == 'loss' else 1)
     if 'BaseReID' in bases:
-        return inputs, [_identity(sample) for sample in samples]
+        # Triplet losses want several images of several persons.
+        return inputs.repeat(4, 1, 1, 1), [_identity(samples[0], n // 2) for n in range(4)]
     if library_of(model) == 'mmpose' and mode == 'loss':
         for sample in samples:
             _add_pose_labels(model, inputs, sample)
@@ -107,11 +108,11 @@ def _video(images: Tensor, samples: list[Any], frames: int) -> tuple[Tensor, lis
     return images[:, None].expand(-1, frames, -1, -1, -1), videos
 
 
-def _identity(sample: Any) -> Any:
+def _identity(sample: Any, person: int) -> Any:
     """The label of a person, for re-identification."""
     from mmdet.structures import ReIDDataSample
 
-    return ReIDDataSample(metainfo=sample.metainfo).set_gt_label(0)
+    return ReIDDataSample(metainfo=sample.metainfo).set_gt_label(person)
 
 
 def _metainfo(height: int, width: int) -> dict:

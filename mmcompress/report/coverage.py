@@ -28,6 +28,8 @@ LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg', 'mmpose')
 FAMILY = re.compile(r'(Res(Net(V1[cd])?|NeXt|NeSt|2Net)(_CIFAR)?|HRNet|SCNet)$')
 #: ... and, where the class has a depth, with one of these.
 DEPTHS = (18, 34, 50, 101)
+#: Sides of demo images for losses that need more room than the analysis.
+LARGER = (128, 256)
 #: Share of the backbone's convolution widths that verified units must cover.
 ENOUGH = 0.9
 
@@ -175,24 +177,34 @@ def fault_at_one_half(model: nn.Module, narrow: Callable[[nn.Module], None]) -> 
     with seeded():
         work = working_copy(model)
         probe = Probe(work)
-        modes = [mode for mode in forward_modes(work) if mode != 'tensor']
-        before = []
-        for mode in modes:
-            try:
-                with torch.no_grad():
-                    before.append(structure(probe.forward(work, mode)))
-            except Exception as error:  # whatever a library's model raises on a demo batch
-                return f'{mode} of the dense model: {_line(error)}'
+        shapes = [probe.shape, *((*probe.shape[:2], side, side) for side in LARGER)]
+        for shape in shapes:
+            probe = Probe(work, shape)
+            before, fault = _structures(work, probe)
+            if not fault:
+                break
+        else:
+            # What it says at the size that the analysis used.
+            return f'{_structures(work, Probe(work, shapes[0]))[1]} of the dense model'
         narrow(work)
-        for mode, expected in zip(modes, before, strict=True):
+        after, fault = _structures(work, probe)
+        if fault:
+            return f'{fault} of the narrow model'
+    changed = [mode for mode in before if before[mode] != after[mode]]
+    return f'{changed[0]} of the narrow model: another structure is returned' if changed else ''
+
+
+def _structures(model: nn.Module, probe: Probe) -> tuple[dict[str, Any], str]:
+    """What ``loss`` and ``predict`` return, by mode; or what they raise."""
+    found = {}
+    for mode in forward_modes(model):
+        if mode != 'tensor':
             try:
                 with torch.no_grad():
-                    found = structure(probe.forward(work, mode))
-            except Exception as error:
-                return f'{mode} of the narrow model: {_line(error)}'
-            if found != expected:
-                return f'{mode} of the narrow model returns another structure'
-    return ''
+                    found[mode] = structure(probe.forward(model, mode))
+            except Exception as error:  # whatever a library's model raises on a demo batch
+                return found, f'{mode} ({_line(error)})'
+    return found, ''
 
 
 def structure(output: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import random
 import sys
 from collections import defaultdict
@@ -133,7 +134,8 @@ def chosen(args: argparse.Namespace) -> dict[str, list[tuple[str, str]]]:
 def dense_model(name: str) -> nn.Module:
     """Build the model of ``lib::path`` without checkpoints, its library's scope in place.
 
-    For a process of its own: sets one thread, silences mmengine's log, changes the scope.
+    For a process of its own: sets one thread, silences mmengine's log, changes the scope and the
+    working directory.
 
     Raises:
         CompressionError: If the config is wrong.
@@ -145,6 +147,8 @@ def dense_model(name: str) -> nn.Module:
         import_modules_from_strings(**cfg.custom_imports)
     init_scope(cfg)
     cfg.model = coverage.without_checkpoints(cfg.model)
+    # Distillation names its teacher by a path inside the library's repository.
+    os.chdir(coverage.config_root(name.split('::')[0]).parent)
     return build_model(cfg)
 
 
