@@ -21,6 +21,7 @@ from .channels import ChannelRange, UnitConfig
 from .errors import CompressionError
 from .narrow import (
     channels_of,
+    groups_of,
     has_protocol,
     is_convolution,
     is_deformable,
@@ -225,14 +226,7 @@ def required_divisor(unit: UnitConfig, modules: dict[str, nn.Module]) -> tuple[i
     divisor = 1
     for channel in unit.channels:
         layer = modules[channel.name]
-        groups = 1
-        if isinstance(layer, nn.GroupNorm):
-            groups = layer.num_groups
-        elif is_deformable(layer):
-            offsets = 1 if channel.is_output else layer.deform_groups
-            groups = math.lcm(layer.groups, offsets)
-        elif is_convolution(layer) and not is_depthwise(layer):
-            groups = layer.groups
+        groups = groups_of(layer, channel.is_output)
         if groups == 1:
             continue
         width = channels_of(layer)[channel.is_output]

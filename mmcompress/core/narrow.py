@@ -10,6 +10,8 @@ A module that is not listed here takes part by offering the same protocol: attri
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -80,6 +82,17 @@ def channels_of(module: nn.Module) -> tuple[int, int]:
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     return module.in_channels, module.out_channels
+
+
+def groups_of(module: nn.Module, is_output: bool) -> int:
+    """Groups that have to keep equally many channels on one side of a narrowable layer."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups
+    if is_deformable(module):
+        return math.lcm(module.groups, 1 if is_output else module.deform_groups)
+    if isinstance(module, _ConvNd) and not is_depthwise(module):
+        return module.groups
+    return 1
 
 
 def narrow(

@@ -13,7 +13,7 @@ from mmcompress.registry import MODELS
 
 from .algorithm import CompressionAlgorithm, build_architecture
 from .errors import CompressionError, nearest
-from .narrow import channels_of, is_narrowable, narrow
+from .narrow import channels_of, groups_of, is_narrowable, narrow
 from .stand_ins import update_widths
 from .unit import replace_module
 from .units_file import load_json
@@ -140,16 +140,11 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
                 f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input and '
                 f'{dense[1]} output channels; {widths} does not fit'
             )
-        groups = getattr(layer, 'groups', getattr(layer, 'num_groups', 1))
-        if groups == dense[0] == dense[1]:
-            groups = 1  # depthwise: the groups go with the channels
-        narrow(
-            layer,
-            *(
-                None if widths[key] == most else _evenly(most, widths[key], groups)
-                for key, most in zip(KEYS, dense, strict=True)
-            ),
-        )
+        keep = [
+            None if widths[key] == most else _evenly(most, widths[key], groups_of(layer, is_output))
+            for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)
+        ]
+        narrow(layer, *keep)
     update_widths(model)
 
 
