@@ -11,6 +11,7 @@ from . import (
     checkpoints,
     cpu_distributed,
     installed_packages,
+    masked_conv,
     missing_libraries,
     mmcls_scope,
     mmcv_version,
@@ -44,6 +45,7 @@ def apply() -> None:
     cpu_distributed.apply()
     own_configs.apply()
     mmcls_scope.apply()
+    masked_conv.apply()
     installed_packages.apply()
     # After installed_packages: it has the last word on what mmengine.config calls.
     missing_libraries.apply()

@@ -71,6 +71,10 @@ def working_copy(model: nn.Module) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(module, name, nn.LeakyReLU(child.weight.item()).eval())
+    for parameter in model.parameters():
+        # Some are allocated when a model is built and filled when it is initialised.
+        if not bool(parameter.detach().abs().max() < 1e6):
+            nn.init.normal_(parameter, std=0.01)
     model.requires_grad_(True)
     # Torch-Pruning switches to eval once more, which would freeze the stages again.
     model.eval = lambda: model
