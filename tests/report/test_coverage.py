@@ -33,7 +33,7 @@ def test_a_model_that_counts():
     assert record.reason == ''
     assert (record.units, record.verified, record.covered) == (2, 2, 1.0)
     assert record.seconds > 0
-    assert record.as_dict()['backbone'] == 'ResNet-50'
+    assert record.backbone == 'ResNet-50'
 
 
 def test_a_model_that_does_not_count():
