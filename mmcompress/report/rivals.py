@@ -109,5 +109,8 @@ def _mmrazors(record: Record, model: nn.Module) -> tuple[list[UnitConfig], Narro
             unit.prepare_for_pruning(work)
         for unit in units:
             unit.current_choice = 0.5
+        for module in work.modules():
+            # The layers that it puts in place of others come in training mode.
+            module.training = False
 
     return [UnitConfig.from_dict(config) for config in found.values()], narrow
