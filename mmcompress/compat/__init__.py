@@ -18,6 +18,7 @@ from . import (
     mmrazor_quantization,
     mmrazor_types,
     own_configs,
+    sync_batch_norm,
     torchvision_ops,
 )
 
@@ -46,6 +47,7 @@ def apply() -> None:
     own_configs.apply()
     mmcls_scope.apply()
     masked_conv.apply()
+    sync_batch_norm.apply()
     installed_packages.apply()
     # After installed_packages: it has the last word on what mmengine.config calls.
     missing_libraries.apply()
