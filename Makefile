@@ -14,7 +14,7 @@ env:  ## the full environment in .venv-full (10 minutes the first time)
 	@requirements/setup_env.sh full
 
 test: env  ## every test
-	.venv-full/bin/python -m pytest tests
+	.venv-full/bin/python -m pytest -n auto --dist loadfile tests
 
 lint: env  ## ruff, rules and format
 	.venv-full/bin/ruff check .
