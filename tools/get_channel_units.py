@@ -13,6 +13,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
 from pathlib import Path
@@ -66,12 +67,24 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _dict_or_value(key: str, value: object) -> object:
+    """Limits by unit name come as ``"{'backbone.layer4.*': 0.9}"``."""
+    if not (isinstance(value, str) and value.startswith('{')):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        raise CompressionError(f'--target: {key} is {value}, which is no dict') from None
+
+
 def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
     """The model, and the budget that it doesn't solve for itself.
 
     Raises:
         CompressionError: If config or budget are wrong.
     """
+    if args.target is not None:
+        args.target = {key: _dict_or_value(key, value) for key, value in args.target.items()}
     budget = None if args.target is None else Budget.from_config(args.target)
     cfg = load_config(args)
     if budget is not None and 'architecture' in cfg.model:

@@ -74,8 +74,8 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
 def _size_in_config(cfg: Config) -> tuple[int, int] | None:
     """The size that images have when the model sees them, from the config's pipelines.
 
-    The last transform that sets a size wins. Libraries write sizes as (width, height), except
-    mmpretrain, whose crops are square in all its configs.
+    The last transform that sets a size wins. Libraries write scales as (width, height), and
+    mmseg writes crops as (height, width); other libraries' crops are square.
     """
     codec = cfg.get('codec')
     if isinstance(codec, dict) and codec.get('input_size'):
@@ -92,7 +92,7 @@ def _size_in_config(cfg: Config) -> tuple[int, int] | None:
             if isinstance(size, int):
                 return size, size
             if size and all(isinstance(side, int) for side in size):
-                return size[1], size[0]
+                return tuple(size) if step.get('crop_size') else (size[1], size[0])
     return None
 
 

@@ -38,7 +38,8 @@ def parse_args() -> argparse.Namespace:
     )
     add_launch_arguments(parser)
     parser.add_argument('--json', metavar='FILE', help='write the metrics to this file')
-    return parser.parse_args()
+    # Options may stand between the config and the checkpoint.
+    return parser.parse_intermixed_args()
 
 
 def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:

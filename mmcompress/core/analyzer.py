@@ -21,7 +21,7 @@ from .channels import UnitConfig, narrow_units
 from .errors import CompressionError
 from .graph import CouplingGraph
 from .narrow import is_pass_through
-from .probe import Probe, restored, seeded, working_copy
+from .probe import Probe, few_proposals, restored, seeded, working_copy
 from .twins import twins_of, with_twins
 
 
@@ -94,7 +94,7 @@ class DependencyAnalyzer:
         self._check_patterns(model)
         with seeded(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            work = working_copy(model)
+            work = few_proposals(working_copy(model))
             probe = Probe(work, self.input_shape)
             found, rejected = self._units(work, probe)
             return self._verify(work, probe, found, rejected)
@@ -226,7 +226,7 @@ def fault_of(
         What goes wrong, or ``''``.
     """
     with seeded():
-        work = working_copy(model)
+        work = few_proposals(working_copy(model))
         probe = Probe(work, input_shape)
         widths = list(zip(units, _probing_widths(units), strict=True))
         return _failure(work, probe, widths)

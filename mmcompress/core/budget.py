@@ -458,9 +458,9 @@ class _Counted:
                     break
                 shape = tuple(Probe(self._work).shape[1:])
             self.input_shape = shape
-            self._batch = demo_batch(self._work, (1, *shape))
             for self._mode in ('tensor',) if tensor_only else ('tensor', 'predict', 'loss'):
                 try:
+                    self._batch = demo_batch(self._work, (1, *shape), self._mode)
                     return self._count(self._work)
                 except Exception as error:  # whatever a user's model raises on a demo batch
                     failure = failure or error

@@ -66,7 +66,7 @@ class CouplingGraph:
             self.graph.build_dependency(
                 model, example_inputs=None, forward_fn=forward, verbose=False
             )
-        except (AttributeError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        except Exception as error:  # Torch-Pruning's, or of a forward pass with stand-ins
             raise CompressionError(
                 f'channels cannot be followed through {type(model).__name__}: '
                 f'{type(error).__name__}: {error}'

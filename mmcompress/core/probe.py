@@ -39,7 +39,7 @@ def seeded() -> Iterator[None]:
     """Seed Python, NumPy and PyTorch (CPU), at the beginning of training; put back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     hub = MessageHub.get_current_instance()
-    clock = {key: hub.get_info(key) for key in ('epoch', 'max_iters')}
+    runtime, resumed = hub.runtime_info.copy(), hub._resumed_keys.copy()
     try:
         # Heads with a warm-up and averages of momentum encoders ask how far training is.
         hub.update_info_dict(dict(epoch=0, max_iters=1))
@@ -50,7 +50,9 @@ def seeded() -> Iterator[None]:
             torch.default_generator.manual_seed(0)
             yield
     finally:
-        hub.update_info_dict(clock)
+        for kept, before in ((hub.runtime_info, runtime), (hub._resumed_keys, resumed)):
+            kept.clear()
+            kept.update(before)
         random.setstate(python)
         np.random.set_state(numpy)
 
@@ -73,12 +75,11 @@ def working_copy(model: nn.Module) -> nn.Module:
                 setattr(module, name, nn.LeakyReLU(child.weight.item()).eval())
     for parameter in model.parameters():
         # Some are allocated when a model is built and filled when it is initialised.
-        if not bool(parameter.detach().abs().max() < 1e6):
+        if parameter.numel() and not bool(parameter.detach().abs().max() < 1e6):
             nn.init.normal_(parameter, std=0.01)
     model.requires_grad_(True)
     # Torch-Pruning switches to eval once more, which would freeze the stages again.
     model.eval = lambda: model
-    _few_proposals(model)
     return model
 
 
@@ -87,8 +88,8 @@ PROPOSAL_COUNTS = ('nms_pre', 'max_per_img', 'max_num', 'nms_post')
 FEW = 16
 
 
-def _few_proposals(model: nn.Module) -> None:
-    """Let few boxes through: a thousand cost seconds in the heads and couple nothing new."""
+def few_proposals(model: nn.Module) -> nn.Module:
+    """Let few boxes through, in place: a thousand cost seconds and couple nothing new."""
 
     def limit(settings: Any) -> None:
         if isinstance(settings, dict):
@@ -104,11 +105,10 @@ def _few_proposals(model: nn.Module) -> None:
     for module in learned:
         # Until their initialisation, learned boxes are as likely inside out as not.
         nn.init.constant_(module.init_proposal_bboxes.weight, 0.5)
-    if learned:
-        return  # their number is fixed
-    for module in model.modules():
+    for module in [] if learned else model.modules():  # the number of learned ones is fixed
         for name in ('train_cfg', 'test_cfg'):
             limit(getattr(module, name, None))
+    return model
 
 
 @contextlib.contextmanager
@@ -158,7 +158,7 @@ class Probe:
                 return
         raise CompressionError(
             f'the forward pass of {type(model).__name__} accepts no demo batch '
-            f'({self.failures[-1]}); give `input_shape` a size that the model works on'
+            f'({self.failures[0]}); give `input_shape` a size that the model works on'
         )
 
     def run(self, model: nn.Module) -> list[Any]:
@@ -212,6 +212,8 @@ class Probe:
             reached |= found
             if len(reached) == len(layers) or (mode == 'loss' and len(run) == len(layers)):
                 break
+        if not run:
+            self.failures.append('it runs none of its layers')
         # A pass that reaches hardly anything was stopped by the size of the demo batch.
         return (modes if run else []), sorted(layers[m] for m in layers.keys() - run)
 

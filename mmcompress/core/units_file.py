@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
@@ -65,9 +66,10 @@ def is_units_file(path: str | Path) -> bool:
         units = units_in(load_json(path, 'file'))
     except CompressionError:
         return False
-    return all(
-        isinstance(unit, Real) or (isinstance(unit, dict) and 'choice' in unit)
-        for unit in units.values()
+    return bool(units) and all(
+        re.search(r'_\(\d+, \d+\)_\d+$', name)
+        and (isinstance(unit, Real) or (isinstance(unit, dict) and 'choice' in unit))
+        for name, unit in units.items()
     )
 
 

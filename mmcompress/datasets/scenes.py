@@ -96,6 +96,7 @@ def make_scene(split: str, index: int) -> Scene:
         box = np.s_[y : y + height, x : x + width]
         image[box], labels[box], taken[box] = ink, mask * (label + 1), True
         keypoints = keypoints_of(mask) + np.array([x, y])
+        keypoints.setflags(write=False)
         digits.append(Digit(label, (x, y, x + width, y + height), keypoints))
     for array in (image, labels):
         array.setflags(write=False)

@@ -20,7 +20,7 @@ from mmcompress.core.analyzer import DependencyAnalyzer
 from mmcompress.core.channels import UnitConfig, narrow_units
 from mmcompress.core.demo_inputs import forward_modes
 from mmcompress.core.narrow import is_convolution
-from mmcompress.core.probe import Probe, seeded, working_copy
+from mmcompress.core.probe import Probe, few_proposals, seeded, working_copy
 
 #: Libraries whose configs are looked through.
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg', 'mmpose')
@@ -109,7 +109,7 @@ def without_checkpoints(value: Any) -> Any:
 
 
 def _is_pretrained(key: str, item: Any) -> bool:
-    return key == 'init_cfg' and isinstance(item, dict) and item.get('type') == 'Pretrained'
+    return key == 'init_cfg' and isinstance(item, dict) and 'Pretrained' in str(item.get('type'))
 
 
 def fingerprint(cfg: Config) -> str:
@@ -175,17 +175,17 @@ def fault_at_one_half(model: nn.Module, narrow: Callable[[nn.Module], None]) -> 
         narrow: Narrows a copy of it in place.
     """
     with seeded():
-        work = working_copy(model)
+        work = few_proposals(working_copy(model))
         probe = Probe(work)
-        shapes = [probe.shape, *((*probe.shape[:2], side, side) for side in LARGER)]
-        for shape in shapes:
-            probe = Probe(work, shape)
-            before, fault = _structures(work, probe)
-            if not fault:
+        before, fault = _structures(work, probe)
+        for side in LARGER if fault else ():
+            larger = Probe(work, (*probe.shape[:2], side, side))
+            before, still = _structures(work, larger)
+            if not still:
+                probe, fault = larger, ''
                 break
-        else:
-            # What it says at the size that the analysis used.
-            return f'{_structures(work, Probe(work, shapes[0]))[1]} of the dense model'
+        if fault:
+            return f'{fault} of the dense model'
         narrow(work)
         after, fault = _structures(work, probe)
         if fault:

@@ -48,7 +48,7 @@ def in_processes(
             try:
                 result, reason = pipe.recv()
                 child.join()
-            except EOFError:
+            except (EOFError, OSError):
                 child.join()
                 result, reason = None, f'the process ended with status {child.exitcode}'
             yield item, result, reason

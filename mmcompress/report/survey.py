@@ -182,6 +182,6 @@ def _write(path: str | None, done: dict[tuple[str, str], dict[str, Any]]) -> Non
         return
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix('.part')
+    part = file.with_name(f'.{file.name}.part')
     part.write_text(json.dumps(list(done.values()), indent=1) + '\n', encoding='utf-8')
     part.replace(file)

@@ -14,6 +14,7 @@ from mmcompress.core.budget import SIZES, Budget, solve
 from mmcompress.core.channels import narrow_units
 from mmcompress.core.unit import ChannelUnit
 from mmcompress.registry import MODELS as OURS
+from mmcompress.report import complexity
 
 CONV1, CONV2 = 'backbone.conv1_(0, 8)_8', 'backbone.conv2_(0, 16)_16'
 
@@ -340,3 +341,17 @@ def test_two_answers_to_one_question(tiny_cfg):
     mutator = dict(type='DCFFMutator', channel_unit_cfg=dict(type='LazyUnit', units=units))
     with pytest.raises(CompressionError, match=r'keeps 0.5 by channel_unit_cfg.units, but target'):
         CompressionAlgorithm(tiny_cfg, mutator, target=dict(macs=0.5))
+
+
+def test_a_detector_counts_as_the_report_does(library_model):
+    """All its proposals count, however few the analyzer lets through."""
+    model = library_model(
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+        backbone__depth=18,
+        backbone__init_cfg=None,
+        neck__in_channels=[64, 128, 256, 512],
+    )
+    shape = (3, 128, 128)
+    units = DependencyAnalyzer().analyze(model).units
+    solution = solve(model, units, Budget.from_config(dict(macs=0.95)), shape)
+    assert solution.dense['macs'] == complexity(model, shape)['macs']

@@ -42,7 +42,7 @@ def test_choices_are_keep_ratios_on_standard_output(tool: ModuleType) -> None:
 
 def test_budget_to_ratios_and_back(tool: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / 'ratios.json'
-    path.write_text('{"of an earlier run": 0.5}')
+    path.write_text('{"backbone.conv1_(0, 16)_16": 0.5}')
     budget = ('--target', 'macs=0.55', 'input_shape=3,32,32', '--choice', '-o', path)
     done = tool.run_tool('get_channel_units', tool.DEMO, *budget)
     assert done.returncode == 0, done.stderr[-2000:]

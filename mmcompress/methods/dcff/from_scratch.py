@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
 from torch import nn
 
+from mmcompress.core.twins import twins_of
+
+#: How configs ask for pretrained weights.
+PRETRAINED = ('Pretrained', 'mmengine.Pretrained', 'PretrainedInit', PretrainedInit)
 #: How OpenMMLab initialises a backbone without pretrained weights.
 INITIALISATION = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -24,13 +29,15 @@ def start_from_scratch(model: nn.Module) -> None:
     Stages that are frozen where no pretrained weights are asked for stay as they are, since
     whoever wrote that meant it (to go on from an own checkpoint, for example); the log warns.
     """
+    # Momentum copies follow what they copy; they are not trained.
+    copies = {copy for group in twins_of(model).values() for copy in group}
     for name, module in model.named_modules():
         given = getattr(module, 'init_cfg', None) or []
         parts = list(given) if isinstance(given, (list, tuple)) else [given]
-        kept = [part for part in parts if part.get('type') != 'Pretrained']
+        kept = [part for part in parts if part.get('type') not in PRETRAINED]
         if len(kept) < len(parts):
             module.init_cfg = [*INITIALISATION, *kept]
-            released = '; its frozen layers are trained' if _release(module) else ''
+            released = '; its frozen layers are trained' if _release(module, name, copies) else ''
             print_log(
                 'DCFF trains from scratch: pretrained weights are not loaded into '
                 f'{name or "the architecture"}{released}',
@@ -53,10 +60,12 @@ def _frozen_stages(module: nn.Module) -> bool:
     return isinstance(stages, int) and stages >= 0
 
 
-def _release(root: nn.Module) -> bool:
+def _release(root: nn.Module, prefix: str, copies: set[str]) -> bool:
     """Train all layers inside of ``root``; whether any of them was kept fixed."""
     fixed = False
-    for module in root.modules():
+    for name, module in root.named_modules(prefix=prefix):
+        if any(f'{name}.'.startswith(f'{copy}.') for copy in copies):
+            continue
         if _frozen_stages(module):
             module.frozen_stages, fixed = -1, True
         if getattr(module, 'norm_eval', False):
