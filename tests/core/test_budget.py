@@ -350,6 +350,7 @@ def test_a_detector_counts_as_the_report_does(library_model):
         backbone__depth=18,
         backbone__init_cfg=None,
         neck__in_channels=[64, 128, 256, 512],
+        test_cfg__rpn__max_per_img=50,  # reached with any weights
     )
     shape = (3, 128, 128)
     units = DependencyAnalyzer().analyze(model).units
