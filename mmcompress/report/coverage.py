@@ -195,16 +195,21 @@ def fault_at_one_half(model: nn.Module, narrow: Callable[[nn.Module], None]) -> 
 
 
 def _structures(model: nn.Module, probe: Probe) -> tuple[dict[str, Any], str]:
-    """What ``loss`` and ``predict`` return, by mode; or what they raise."""
+    """What ``loss`` and ``predict`` return, by mode; or what they raise.
+
+    Trackers whose parts are trained one by one have no ``loss`` of their own.
+    """
     found = {}
     for mode in forward_modes(model):
         if mode != 'tensor':
             try:
                 with torch.no_grad():
                     found[mode] = structure(probe.forward(model, mode))
+            except NotImplementedError:
+                continue
             except Exception as error:  # whatever a library's model raises on a demo batch
                 return found, f'{mode} ({_line(error)})'
-    return found, ''
+    return found, '' if found else 'loss and predict (not implemented)'
 
 
 def structure(output: Any) -> Any:

@@ -56,6 +56,21 @@ def test_both_modes_have_to_run(mode):
     assert record.reason == f'{mode} (RuntimeError: not this one) of the dense model'
 
 
+def test_a_mode_may_be_missing_but_not_both():
+    class Tracker(Model):
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            if mode in self.without:
+                raise NotImplementedError('train its parts')
+            return super().forward(inputs, data_samples, mode)
+
+    model = Tracker()
+    model.without = ['loss']
+    assert coverage.check('lib::name', model).reason == ''
+    model.without = ['loss', 'predict']
+    reason = coverage.check('lib::name', model).reason
+    assert reason == 'loss and predict (not implemented) of the dense model'
+
+
 def test_a_loss_may_need_a_larger_image():
     class Large(Model):
         def forward(self, inputs, data_samples=None, mode='tensor'):
