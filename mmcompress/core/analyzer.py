@@ -18,7 +18,7 @@ from torch import nn
 from mmcompress.registry import TASK_UTILS
 
 from .channels import UnitConfig, narrow_units
-from .errors import CompressionError
+from .errors import CompressionError, first_line
 from .graph import CouplingGraph
 from .narrow import is_pass_through
 from .probe import Probe, few_proposals, restored, seeded, working_copy
@@ -244,8 +244,7 @@ def _failure(
             if probe.signature(model) != probe.reference:
                 return 'narrowing it changes the shape of the outputs of the model'
     except Exception as error:  # whatever a user's forward raises on wrong shapes
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        return f'narrowing it breaks the forward pass: {first_line}'
+        return f'narrowing it breaks the forward pass: {first_line(error, type(error).__name__)}'
     return ''
 
 

@@ -30,7 +30,7 @@ from torch.nn.modules.conv import _ConvNd
 from .channels import UnitConfig, narrow_units
 from .counter import PREFIX, count
 from .demo_inputs import demo_batch, library_of
-from .errors import CompressionError, nearest
+from .errors import CompressionError, first_line, nearest
 from .narrow import channels_of, has_protocol, is_narrowable, is_pass_through
 from .probe import Probe, seeded, working_copy
 from .units_file import keep_ratios
@@ -464,10 +464,9 @@ class _Counted:
                     return self._count(self._work)
                 except Exception as error:  # whatever a user's model raises on a demo batch
                     failure = failure or error
-        first_line = (str(failure).splitlines() or [''])[0]
         raise CompressionError(
             f'{KEY}: the MACs of {type(self._work).__name__} cannot be counted at '
-            f'{_by(self.input_shape)} ({type(failure).__name__}: {first_line}); give '
+            f'{_by(self.input_shape)} ({type(failure).__name__}: {first_line(failure)}); give '
             f'{KEY}.input_shape a size that the model works on'
         ) from failure
 

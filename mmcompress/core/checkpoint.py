@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.model import PretrainedInit
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from .errors import CompressionError
+from .errors import CompressionError, first_line
+
+#: Types of ``init_cfg`` that load a checkpoint; new-style configs name the class itself.
+PRETRAINED = ('Pretrained', 'mmengine.Pretrained', 'PretrainedInit', PretrainedInit)
+
+
+def is_pretrained(init_cfg: dict) -> bool:
+    """Whether an initialisation is to load the weights of a checkpoint."""
+    return init_cfg.get('type') in PRETRAINED
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
@@ -43,7 +52,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
             f'checkpoint: {path!r} holds more than weights and was not loaded ({reason[:160]})'
         ) from None
     except Exception as error:  # what an unpickler makes of a damaged file can be anything
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        first = first_line(error, type(error).__name__)
         raise CompressionError(f'checkpoint: {path!r} is not a checkpoint ({first})') from None
     if isinstance(content, dict) and 'state_dict' not in content:
         content = {'state_dict': content}

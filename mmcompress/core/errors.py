@@ -10,6 +10,11 @@ class CompressionError(ValueError):
     """Bad input, told in one sentence; tools print it and exit with status 2."""
 
 
+def first_line(error: BaseException, otherwise: str = '') -> str:
+    """What an error says first; ``otherwise`` where it says nothing."""
+    return (str(error).splitlines() or [otherwise])[0]
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """The valid names closest to ``name``, quoted and joined, for use in an error.
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from mmcompress.compat.missing_libraries import require
 from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.errors import CompressionError, first_line, nearest
 from mmcompress.registry import MODELS as OUR_MODELS
 
 #: Hooks that a compressed training needs, whoever wrote the config.
@@ -271,7 +271,7 @@ def build_model(cfg: Config) -> nn.Module:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, CompressionError):
             raise cause from None
-        first = ' '.join((str(error).splitlines() or [''])[0].split())
+        first = ' '.join(first_line(error).split())
         unknown = re.match(r"'?([\w.]+) is not in the", first)
         if unknown:
             name, ours = unknown[1], OUR_MODELS.module_dict

@@ -52,7 +52,7 @@ def complexity(
     Raises:
         ValueError: If ``input_shape`` is not an image's, or the model returns no tensor.
     """
-    flops, params, _ = _analyze(model, input_shape, data_samples, mode)
+    flops, params = _analyze(model, input_shape, data_samples, mode)
     return dict(
         params=sum(params.values()),
         macs=int(flops.total()),
@@ -79,7 +79,7 @@ def complexity_by_stage(
         ``head``, without those that have neither. Their sums are the figures of the whole: what
         is shared counts where it comes first, what belongs nowhere is in a row ``(other)``.
     """
-    flops, params, prefix = _analyze(model, input_shape, data_samples, mode)
+    flops, params = _analyze(model, input_shape, data_samples, mode)
     macs = flops.by_module()
     rows = []
     for name in _stage_names(model):
@@ -87,7 +87,7 @@ def complexity_by_stage(
         row = dict(
             name=name,
             params=sum(params.pop(key) for key in inside),
-            macs=int(macs[prefix + name]),
+            macs=int(macs[PREFIX + name]),
         )
         rows.append(row)
     rest = dict(
@@ -100,12 +100,11 @@ def complexity_by_stage(
 
 def _analyze(
     model: nn.Module, input_shape: Sequence[int], data_samples: list | None, mode: str
-) -> tuple[FlopAnalyzer, dict[str, int], str]:
+) -> tuple[FlopAnalyzer, dict[str, int]]:
     """Trace the model once.
 
     Returns:
-        The analysis, the size of each parameter by name, and the prefix of ``model``'s modules in
-        the analysis.
+        The analysis, and the size of each parameter by name.
     """
     if len(input_shape) != 3:
         raise ValueError(f'input_shape={tuple(input_shape)} is not (channels, height, width).')
@@ -117,7 +116,7 @@ def _analyze(
     with evaluating(model):
         flops = count(model, _image(model, input_shape), partial(model, **kwargs))
     params = {name: param.numel() for name, param in model.named_parameters()}
-    return flops, params, PREFIX
+    return flops, params
 
 
 def _image(model: nn.Module, input_shape: Sequence[int]) -> Tensor:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from mmcompress.core.analyzer import DependencyAnalyzer
 from mmcompress.core.channels import UnitConfig, narrow_units
+from mmcompress.core.checkpoint import is_pretrained
 from mmcompress.core.demo_inputs import forward_modes
+from mmcompress.core.errors import first_line
 from mmcompress.core.narrow import is_convolution
 from mmcompress.core.probe import Probe, few_proposals, seeded, working_copy
 
@@ -109,7 +111,7 @@ def without_checkpoints(value: Any) -> Any:
 
 
 def _is_pretrained(key: str, item: Any) -> bool:
-    return key == 'init_cfg' and isinstance(item, dict) and 'Pretrained' in str(item.get('type'))
+    return key == 'init_cfg' and isinstance(item, dict) and is_pretrained(item)
 
 
 def fingerprint(cfg: Config) -> str:
@@ -208,7 +210,7 @@ def _structures(model: nn.Module, probe: Probe) -> tuple[dict[str, Any], str]:
             except NotImplementedError:
                 continue
             except Exception as error:  # whatever a library's model raises on a demo batch
-                return found, f'{mode} ({_line(error)})'
+                return found, f'{mode} ({type(error).__name__}: {first_line(error)})'
     return found, '' if found else 'loss and predict (not implemented)'
 
 
@@ -226,8 +228,3 @@ def structure(output: Any) -> Any:
     if isinstance(output, (list, tuple)):
         return [structure(item) for item in output]
     return type(output).__name__
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).splitlines() or ['']
-    return f'{type(error).__name__}: {lines[0]}'

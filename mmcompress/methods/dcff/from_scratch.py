@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit
 from torch import nn
 
+from mmcompress.core.checkpoint import is_pretrained
 from mmcompress.core.twins import twins_of
 
-#: How configs ask for pretrained weights.
-PRETRAINED = ('Pretrained', 'mmengine.Pretrained', 'PretrainedInit', PretrainedInit)
 #: How OpenMMLab initialises a backbone without pretrained weights.
 INITIALISATION = [
     dict(type='Kaiming', layer='Conv2d'),
@@ -34,7 +32,7 @@ def start_from_scratch(model: nn.Module) -> None:
     for name, module in model.named_modules():
         given = getattr(module, 'init_cfg', None) or []
         parts = list(given) if isinstance(given, (list, tuple)) else [given]
-        kept = [part for part in parts if part.get('type') not in PRETRAINED]
+        kept = [part for part in parts if not is_pretrained(part)]
         if len(kept) < len(parts):
             module.init_cfg = [*INITIALISATION, *kept]
             released = '; its frozen layers are trained' if _release(module, name, copies) else ''
