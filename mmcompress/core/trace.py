@@ -61,7 +61,7 @@ class Recorder:
         """
         made = [output for outputs in self.outputs.values() for output in outputs]
         # Also what goes nowhere: a layer whose result is dropped still takes its input.
-        inputs = _inputs_of([*results, *made])
+        inputs = inputs_of([*results, *made])
         users: dict[Any, list[Any]] = defaultdict(list)
         for node, sources in inputs.items():
             for source in sources:
@@ -88,7 +88,7 @@ class Recorder:
         return ends
 
 
-def _inputs_of(results: Iterable[Tensor]) -> dict[Any, list[Any]]:
+def inputs_of(results: Iterable[Tensor]) -> dict[Any, list[Any]]:
     """All nodes behind some tensors, each with the nodes whose results it takes."""
     inputs: dict[Any, list[Any]] = {}
     queue = [result.grad_fn for result in results if result.grad_fn is not None]

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch.distributed
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
@@ -42,6 +44,10 @@ def run(main: Callable[[], Any]) -> None:
         sys.stdout.flush()
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+    finally:
+        # Left to the interpreter's end, gloo's threads now and then abort a finished process.
+        if is_distributed():
+            torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
