@@ -94,6 +94,16 @@ class ChannelMutator(BaseModule, ABC):
         kept = [(unit.config, unit.config.keep(unit.width)) for unit in self.units.values()]
         narrow_layers(architecture, kept, skip=own)
 
+    def finish_static(self, static: nn.Module) -> None:
+        """Last changes to a static model, in place.
+
+        Called by :func:`~mmcompress.core.subnet.to_static` once every op is a plain layer;
+        methods that remove channels only now extend it.
+
+        Args:
+            static: The static model; layers have the names they have in the architecture.
+        """
+
     # What the tools show
 
     @property
