@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -13,6 +14,7 @@ from mmcompress.registry import MODELS
 
 from .algorithm import CompressionAlgorithm, build_architecture
 from .errors import CompressionError, nearest
+from .folding import fold_norms
 from .narrow import channels_of, groups_of, is_narrowable, narrow
 from .stand_ins import update_widths
 from .unit import replace_module
@@ -50,7 +52,9 @@ def sub_model(
         model = _untrained(dict(fix_subnet, architecture=cfg), data_preprocessor)
     else:
         model = build_architecture(cfg, data_preprocessor)
-        resize(model, _widths(fix_subnet))
+        subnet = _contents(fix_subnet)
+        resize(model, subnet['layers'])
+        fold_norms(model, subnet.get('folded', ()))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
         for module in model.modules():
@@ -71,8 +75,8 @@ def _untrained(algorithm: dict, data_preprocessor: dict | None) -> BaseModel:
     return to_static(model).train()
 
 
-def _widths(fix_subnet: dict | str | Path) -> dict[str, dict[str, int]]:
-    """The layers in the contents of a ``fix_subnet.json``, or in that file."""
+def _contents(fix_subnet: dict | str | Path) -> dict[str, Any]:
+    """The contents of a ``fix_subnet.json``, or those that are given."""
     if not isinstance(fix_subnet, dict):
         fix_subnet = load_json(fix_subnet, 'fix_subnet', tool='export')
     if 'layers' not in fix_subnet:
@@ -80,7 +84,7 @@ def _widths(fix_subnet: dict | str | Path) -> dict[str, dict[str, int]]:
             f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '
             'be the fix_subnet.json of an export'
         )
-    return fix_subnet['layers']
+    return fix_subnet
 
 
 def is_sub_model(cfg: dict) -> bool:
@@ -103,6 +107,7 @@ def to_static(algorithm: CompressionAlgorithm) -> BaseModel:
     for name, module in list(model.named_modules()):
         if hasattr(module, 'to_static'):
             replace_module(model, name, module.to_static())
+    algorithm.mutator.finish_static(model)
     update_widths(model)
     return model.eval()
 
