@@ -1,0 +1,193 @@
+"""The l2-box ADMM of FCF (Li et al., CVPR 2019), on rows of factors.
+
+``v`` of one layer is a row ``Tensor[n]``; all layers together are ``Tensor[L, n]`` (more leading
+dimensions are rows too), where ``mask`` says which entries of the shorter rows are real. Padding
+plays no part in any result and comes out as 0. ``torch.nn.utils.rnn.pad_sequence`` makes such
+rows.
+
+No function takes gradients. None but :func:`check_feasible` and :func:`keep_largest` waits for the
+device, and none calls anything that PyTorch has no deterministic kernel for: ranks that start from
+equal numbers stay equal, and so does a run that is resumed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_feasible(x: Tensor, k: int | Tensor, mask: Tensor | None = None) -> None:
+    """Make sure that each row has room for ``k`` ones.
+
+    Args:
+        x: ``Tensor[..., n]``.
+        k: One number for all rows, or ``Tensor[...]``.
+        mask: ``bool Tensor[..., n]``, the real entries; None: all.
+
+    Raises:
+        ValueError: If some k is negative or larger than its row.
+    """
+    k = torch.as_tensor(k)
+    room = torch.as_tensor(x.shape[-1] if mask is None else mask.sum(-1), device=k.device)
+    bad = ((k < 0) | (k > room)).expand(x.shape[:-1]).flatten()
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        k, room = (int(t.expand(x.shape[:-1]).flatten()[row]) for t in (k, room))
+        raise ValueError(
+            f'k of row {row} is {k}; it has to be from 0 to {room}, the number of its entries'
+        )
+
+
+@torch.no_grad()
+def project_capped_simplex(
+    x: Tensor, k: int | Tensor, mask: Tensor | None = None, check: bool = True
+) -> Tensor:
+    """Nearest point in ``{0 <= z <= 1, sum z = k}``, exactly.
+
+    It is ``clip(x - tau, 0, 1)``, whose sum falls with tau and is linear between breakpoints at
+    the ``x_i`` and ``x_i - 1``. These are sorted, the last one where the sum is still k or more is
+    found by bisection over their ranks, and one linear equation gives tau: O(n log n).
+
+    Computed in float64 where the device has it. (Prefix sums would find the breakpoint in one
+    step, but CUDA has no deterministic ones for floating point.)
+
+    Args:
+        x: ``Tensor[..., n]``.
+        k: One number for all rows, or ``Tensor[...]`` on the device of ``x``.
+        mask: ``bool Tensor[..., n]``, the real entries; None: all.
+        check: Whether to call :func:`check_feasible`, which waits for the device when ``k`` or
+            ``mask`` are on one. Callers with constant k check once and say False.
+
+    Returns:
+        ``Tensor[..., n]`` in the type of ``x``.
+
+    Raises:
+        ValueError: If some k is negative or larger than its row.
+
+    Source: Li et al., CVPR 2019, the projection onto ``S_b``.
+    """
+    if check:
+        check_feasible(x, k, mask)
+    if isinstance(k, Tensor):
+        k = k.unsqueeze(-1)
+    wide = x.float() if x.device.type == 'mps' else x.double()
+    if mask is not None:
+        # 0 wherever the others are 1 or less: too low to count in any sum that matters.
+        lowest = wide.masked_fill(~mask, torch.inf).amin(-1, keepdim=True)
+        wide = torch.where(mask, wide, lowest - 2)
+    points = torch.cat([wide - 1, wide], -1).sort(-1).values
+    last = points.shape[-1] - 1
+    rank = torch.zeros_like(points[..., :1], dtype=torch.long)
+    for bit in reversed(range(last.bit_length())):
+        further = (rank + (1 << bit)).clamp_(max=last)
+        total = (wide - points.gather(-1, further)).clamp_(0, 1).sum(-1, keepdim=True)
+        rank = torch.where(total >= k, further, rank)
+    tau = points.gather(-1, rank)
+    excess = (wide - tau).clamp_(0, 1).sum(-1, keepdim=True) - k
+    slope = ((wide - 1 <= tau) & (tau < wide)).sum(-1, keepdim=True)
+    # Without a slope the sum is k already.
+    z = (wide - (tau + excess / slope.clamp_(min=1))).clamp_(0, 1)
+    return _unpadded(z, mask).to(x.dtype)
+
+
+@torch.no_grad()
+def project_sphere(x: Tensor, mask: Tensor | None = None, previous: Tensor | None = None) -> Tensor:
+    """Nearest point on the sphere through all binary vectors, ``||z - 1/2||^2 = n/4``.
+
+    Args:
+        x: ``Tensor[..., n]``.
+        mask: ``bool Tensor[..., n]``, the real entries; None: all.
+        previous: ``Tensor[..., n]``, taken for rows in the sphere's centre, from where every
+            direction is as good; None: such rows are returned as they are.
+
+    Returns:
+        ``Tensor[..., n]``.
+
+    Source: Li et al., CVPR 2019, the projection onto ``S_p``.
+    """
+    count = x.shape[-1] if mask is None else mask.sum(-1, keepdim=True, dtype=x.dtype)
+    direction = _unpadded(x - 0.5, mask)
+    length = direction.norm(dim=-1, keepdim=True)
+    z = 0.5 + direction * (count**0.5 / 2 / length)
+    return _unpadded(torch.where(length > 0, z, x if previous is None else previous), mask)
+
+
+@torch.no_grad()
+def admm_gradient(
+    v: Tensor, z1: Tensor, z2: Tensor, y1: Tensor, y2: Tensor, rho: float | Tensor
+) -> Tensor:
+    """Gradient of the augmented Lagrangian's constraint terms, ``y1 + y2 + rho (2 v - z1 - z2)``.
+
+    Args:
+        v: Factors, ``Tensor[..., n]`` as all others.
+        z1: ``v + y1 / rho`` projected onto the capped simplex.
+        z2: ``v + y2 / rho`` projected onto the sphere.
+        y1: Dual of ``v = z1``.
+        y2: Dual of ``v = z2``.
+        rho: Penalty.
+
+    Source: Li et al., CVPR 2019.
+    """
+    return y1 + y2 + rho * (2 * v - z1 - z2)
+
+
+@torch.no_grad()
+def update_duals(
+    v: Tensor, z1: Tensor, z2: Tensor, y1: Tensor, y2: Tensor, rho: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """The duals after a step: ``y1 + rho (v - z1)`` and ``y2 + rho (v - z2)``.
+
+    Args:
+        v: Factors as the optimizer left them; the rest as for :func:`admm_gradient`.
+        z1: See there.
+        z2: See there.
+        y1: See there.
+        y2: See there.
+        rho: The penalty that ``z1`` and ``z2`` were made with.
+
+    Source: Li et al., CVPR 2019.
+    """
+    return y1 + rho * (v - z1), y2 + rho * (v - z2)
+
+
+@torch.no_grad()
+def next_rho(rho: Tensor, mu: float, rho_max: float) -> Tensor:
+    """The penalty of the next step: ``mu * rho`` while rho is below ``rho_max``.
+
+    The last step may lead past ``rho_max``, by a factor below mu.
+
+    Args:
+        rho: ``Tensor[]``.
+        mu: Factor, above 1.
+        rho_max: Where to stop.
+    """
+    return torch.where(rho < rho_max, mu * rho, rho)
+
+
+@torch.no_grad()
+def keep_largest(v: Tensor, k: int | Tensor, mask: Tensor | None = None) -> Tensor:
+    """Binary rows with ones at the k largest entries; of equal ones the first.
+
+    Args:
+        v: ``Tensor[..., n]``.
+        k: One number for all rows, or ``Tensor[...]`` on the device of ``v``.
+        mask: ``bool Tensor[..., n]``, the real entries; None: all.
+
+    Returns:
+        ``Tensor[..., n]`` in the type of ``v``, each row with exactly k ones.
+
+    Raises:
+        ValueError: If some k is negative or larger than its row.
+    """
+    check_feasible(v, k, mask)
+    if isinstance(k, Tensor):
+        k = k.unsqueeze(-1)
+    order = (v if mask is None else v.masked_fill(~mask, -torch.inf)).argsort(
+        dim=-1, descending=True, stable=True
+    )
+    return (order.argsort(-1) < k).to(v.dtype)
+
+
+def _unpadded(z: Tensor, mask: Tensor | None) -> Tensor:
+    """Rows with 0 in the padding, whatever was there."""
+    return z if mask is None else torch.where(mask, z, 0)
