@@ -1,7 +1,8 @@
 """Turn a trained algorithm into a static model of plain torch layers.
 
 Writes ``compact.pth``, ``compact.py`` and ``fix_subnet.json`` after comparing the static model
-with the trained one on random images and on the config's own validation data.
+with the trained one on random images and on the config's own validation data; with ``--onnx`` also
+``compact.onnx``, compared with onnxruntime.
 
 Example:
     python tools/export.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
@@ -25,6 +26,7 @@ from mmengine.logging import print_log
 from mmcompress.core.checkpoint import load_into
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export import export
+from mmcompress.engine.image_shape import add_shape_argument, image_shape
 from mmcompress.engine.launch import (
     ToolRunner,
     add_config_arguments,
@@ -45,6 +47,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--batches', type=int, default=2, help='batches of validation data to compare on'
     )
+    parser.add_argument(
+        '--fold-bn',
+        action='store_true',
+        help='make batch norms part of the convolutions in front of them; for inference only',
+    )
+    parser.add_argument(
+        '--onnx', action='store_true', help='also write compact.onnx, of any batch size'
+    )
+    add_shape_argument(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
     parser.add_argument('--json', action='store_true', help='print the result as JSON')
     return parser.parse_args()
@@ -73,7 +84,15 @@ def main() -> None:
         algorithm = build_algorithm(cfg)
         content = load_into(algorithm, args.checkpoint)
         algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
-        result = export(algorithm, cfg, out, real_batches(cfg, args.batches), args.overwrite)
+        result = export(
+            algorithm,
+            cfg,
+            out,
+            real_batches(cfg, args.batches),
+            args.overwrite,
+            args.fold_bn,
+            image_shape(cfg, args.shape) if args.onnx else None,
+        )
     if args.json:
         print(json.dumps(result, indent=2))
     else:

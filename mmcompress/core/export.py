@@ -6,7 +6,7 @@ import copy
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from torch import nn
 from .algorithm import CompressionAlgorithm, build_architecture
 from .checkpoint import load_into
 from .errors import CompressionError
+from .folding import fold_norms
+from .onnx import check_packages, export_onnx
 from .probe import Probe, seeded, tensors_in
 from .subnet import layer_widths, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
 FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
+ONNX_FILE = 'compact.onnx'
 
 
 def export(
@@ -33,6 +36,8 @@ def export(
     out_dir: str | Path,
     batches: Iterable[Any] = (),
     overwrite: bool = False,
+    fold_bn: bool = False,
+    onnx_shape: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Write the static model of a trained algorithm.
 
@@ -47,21 +52,30 @@ def export(
         out_dir: Where to write.
         batches: Real data as a dataloader gives it.
         overwrite: Replace the files of an earlier export.
+        fold_bn: Fold batch norms into the convolutions in front of them. Sums are then rounded
+            in another order, and differences count as shares of the largest output where that
+            is above 1.
+        onnx_shape: ``(channels, height, width)``; also write ``compact.onnx``, as
+            :func:`~mmcompress.core.onnx.export_onnx` does.
 
     Returns:
         ``max_difference`` between the outputs, the number of ``batches`` compared, and the
-        paths ``checkpoint``, ``config`` and ``subnet``.
+        paths ``checkpoint``, ``config`` and ``subnet``; with ``onnx_shape`` also what
+        ``export_onnx`` returns.
 
     Raises:
-        CompressionError: If the outputs differ by more than 1e-5, or files are in the way.
+        CompressionError: If the outputs differ by more than 1e-5, files are in the way, or the
+            model can't be written as ONNX; nothing is written then.
     """
     out_dir = Path(out_dir)
-    existing = [name for name in FILES if (out_dir / name).exists()]
+    existing = [name for name in (*FILES, ONNX_FILE) if (out_dir / name).exists()]
     if existing and not overwrite:
         raise CompressionError(
             f'{out_dir} already holds {", ".join(existing)}; name another folder or give '
             '--overwrite'
         )
+    if onnx_shape is not None:
+        check_packages()
     static = to_static(algorithm)
     _check_plain(static)
     dense_cfg = dense_config(cfg)
@@ -71,6 +85,8 @@ def export(
         choices=algorithm.mutator.choice_template,
         layers=layer_widths(dense, static),
     )
+    if fold_bn:
+        subnet['folded'] = fold_norms(static)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent) as scratch:
         stage = Path(scratch)
@@ -80,18 +96,23 @@ def export(
         torch.save(dict(meta=meta, state_dict=state), stage / 'compact.pth')
         _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
         rebuilt = _rebuild(stage)
-        difference, compared = compare(algorithm, rebuilt, batches)
+        difference, compared = compare(algorithm, rebuilt, batches, relative=fold_bn)
         if not difference < TOLERANCE:
             raise CompressionError(
                 f'the exported model differs from the trained one by {difference:.3g} (at most '
                 f'{TOLERANCE:g} is allowed); nothing was written'
             )
+        written = {}
+        if onnx_shape is not None:
+            written = export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape)
+            written['onnx'] = str(out_dir / ONNX_FILE)
         out_dir.mkdir(exist_ok=True)
-        for name in FILES:
-            os.replace(stage / name, out_dir / name)
+        (out_dir / ONNX_FILE).unlink(missing_ok=True)  # of an earlier export
+        for file in stage.iterdir():
+            os.replace(file, out_dir / file.name)
     keys = ('checkpoint', 'config', 'subnet')
     paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
-    return dict(max_difference=difference, batches=compared, **paths)
+    return dict(max_difference=difference, batches=compared, **paths, **written)
 
 
 def _check_plain(static: nn.Module) -> None:
@@ -110,7 +131,10 @@ def dense_config(cfg: Config) -> dict:
 
 @torch.no_grad()
 def compare(
-    algorithm: CompressionAlgorithm, static: BaseModel, batches: Iterable[Any] = ()
+    algorithm: CompressionAlgorithm,
+    static: BaseModel,
+    batches: Iterable[Any] = (),
+    relative: bool = False,
 ) -> tuple[float, int]:
     """Largest difference of outputs between a trained algorithm and its static model.
 
@@ -119,6 +143,7 @@ def compare(
         static: The exported model, on the same device.
         batches: Real data as a dataloader gives it. A random batch is always compared, on the
             CPU.
+        relative: Divide differences by the largest output of a pass where that is above 1.
 
     Returns:
         The largest absolute difference (NaN counts as infinite), and how many real batches
@@ -133,7 +158,7 @@ def compare(
         # Some forward passes draw random numbers (samples of proposals): the same for both.
         with seeded():
             outputs.append(probe.run(copy.deepcopy(model).cpu()))
-    worst = _difference(*outputs)
+    worst = _difference(*outputs, relative)
     # Test data have no ground truth for a loss; predictions may be without tensors.
     mode = 'tensor' if 'tensor' in probe.modes else 'predict'
     count = 0
@@ -144,7 +169,7 @@ def compare(
         for model in (trained, static):
             with seeded():
                 outputs.append(_forward(model, copy.deepcopy(inputs), mode))
-        worst = max(worst, _difference(*outputs))
+        worst = max(worst, _difference(*outputs, relative))
     return worst, count
 
 
@@ -152,8 +177,8 @@ def _forward(model: BaseModel, inputs: Any, mode: str) -> Any:
     return model(**inputs, mode=mode) if isinstance(inputs, dict) else model(*inputs, mode=mode)
 
 
-def _difference(first: Any, second: Any) -> float:
-    worst = 0.0
+def _difference(first: Any, second: Any, relative: bool = False) -> float:
+    worst, scale = 0.0, 1.0
     ones, others = list(tensors_in(first)), list(tensors_in(second))
     if [t.shape for t in ones] != [t.shape for t in others]:
         return float('inf')
@@ -161,7 +186,8 @@ def _difference(first: Any, second: Any) -> float:
         if one.numel():
             gap = (one.double() - other.double()).abs().max()
             worst = max(worst, float(gap.nan_to_num(nan=torch.inf)))
-    return worst
+            scale = max(scale, float(one.abs().max()))
+    return worst / scale if relative and worst < float('inf') else worst
 
 
 def _static_config(cfg: Config, dense_cfg: dict) -> Config:

@@ -9,7 +9,8 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionError
-from mmcompress.core.export import FILES, compare, dense_config, export
+from mmcompress.core.export import FILES, ONNX_FILE, _difference, compare, dense_config, export
+from mmcompress.core.onnx import session
 from mmcompress.core.subnet import to_static
 from mmcompress.methods.dcff import FusedConv2d
 
@@ -92,6 +93,41 @@ def test_the_rebuilt_model_equals_the_trained_one(trained, cfg, tmp_path):
     theirs = [s.pred_score for s in trained.val_step(data)]
     ours = [s.pred_score for s in static.val_step(data)]
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=0, atol=1e-5)
+
+
+def test_folded_and_as_onnx(trained, cfg, tmp_path):
+    out = tmp_path / 'out'
+    report = export(trained, cfg, out, [batch()], fold_bn=True, onnx_shape=(3, 32, 32))
+    assert report['max_difference'] < 1e-5
+    assert {path.name for path in out.iterdir()} == {*FILES, ONNX_FILE}
+    static = load(report['config'])
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in static.modules())
+    assert static.backbone.layer1[0].conv1.bias is not None
+    x = torch.randn(3, 3, 32, 32)
+    expected = trained.eval()(x)
+    torch.testing.assert_close(static(x), expected, rtol=1e-5, atol=1e-5)
+    onnx = torch.from_numpy(session(report['onnx'])(x)[0])
+    torch.testing.assert_close(onnx, expected, rtol=1e-4, atol=1e-4)
+
+    with pytest.raises(CompressionError, match=r'already holds .*compact\.onnx'):
+        export(trained, cfg, out)
+    # One of an earlier export must not stay beside the weights of this one.
+    export(trained, cfg, out, overwrite=True)
+    assert {path.name for path in out.iterdir()} == set(FILES)
+
+
+def test_nothing_is_written_without_the_onnx_that_was_asked_for(trained, cfg, tmp_path):
+    with pytest.raises(CompressionError, match='^onnx: ImageClassifier cannot be written'):
+        export(trained, cfg, tmp_path / 'out', onnx_shape=(4, 32, 32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_differences_as_a_share_of_large_outputs():
+    one, other = torch.tensor([1000.0, 1.0]), torch.tensor([1000.0, 1.001])
+    assert _difference(one, other) == pytest.approx(1e-3, rel=1e-3)
+    assert _difference(one, other, relative=True) == pytest.approx(1e-6, rel=1e-3)
+    assert _difference(one / 1e4, other / 1e4, relative=True) == pytest.approx(1e-7, rel=1e-3)
+    assert _difference(one, other * torch.nan, relative=True) == float('inf')
 
 
 def test_only_plain_layers(trained, cfg, tmp_path):

@@ -1,0 +1,71 @@
+"""Which size of image a config is made for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from mmcompress.core.errors import CompressionError
+
+
+def add_shape_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that says which size."""
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help="size of the image: side, or height and width; by default the config's flops_shape, "
+        'else that of its test pipeline',
+    )
+
+
+def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int]:
+    """``(3, height, width)``: as given, or as the config or its pipelines say.
+
+    Raises:
+        CompressionError: If the shape is no size of an image.
+    """
+    key, given = ('--shape', shape) if shape else ('flops_shape', cfg.get('flops_shape'))
+    if given is not None:
+        sides = [given] if isinstance(given, int) else given
+        listed = isinstance(sides, (list, tuple))
+        if (
+            not listed
+            or len(sides) not in (1, 2)
+            or not all(isinstance(side, int) and side > 0 for side in sides)
+        ):
+            found = ' '.join(map(str, sides)) if listed else repr(given)
+            raise CompressionError(f'{key} is {found}; give a side, or height and width')
+        return (3, sides[0], sides[-1])
+    size = _size_in_config(cfg)
+    if size is None:
+        raise CompressionError('the config says no image size; give one with --shape')
+    return (3, *size)
+
+
+def _size_in_config(cfg: Config) -> tuple[int, int] | None:
+    """The size that images have when the model sees them, from the config's pipelines.
+
+    The last transform that sets a size wins. Libraries write scales as (width, height), and
+    mmseg writes crops as (height, width); other libraries' crops are square.
+    """
+    codec = cfg.get('codec')
+    if isinstance(codec, dict) and codec.get('input_size'):
+        width, height = codec['input_size']
+        return height, width
+    for loader in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
+        dataset = (cfg.get(loader) or {}).get('dataset') or {}
+        if str(dataset.get('type', '')).endswith('DigitsClassification'):
+            return (dataset.get('img_size', 32),) * 2
+        if str(dataset.get('type', '')).split('.')[-1] in ('CIFAR10', 'CIFAR100'):
+            return (32, 32)
+        for step in reversed(dataset.get('pipeline') or []):
+            size = step.get('crop_size') or step.get('scale')
+            if isinstance(size, int):
+                return size, size
+            if size and all(isinstance(side, int) for side in size):
+                return tuple(size) if step.get('crop_size') else (size[1], size[0])
+    return None

@@ -1,0 +1,63 @@
+"""The two models that reports compare: dense, and compact as a config makes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
+from mmcompress.core.checkpoint import load_into
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.export import dense_config
+from mmcompress.core.subnet import is_sub_model, to_static
+from mmcompress.engine.launch import build_model
+
+from .complexity import complexity_by_stage
+
+
+def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, nn.Module]:
+    """The dense model of a config as ``dense``, and ``compact`` where the config makes one.
+
+    Args:
+        cfg: A dense model's, a method's, or that of an export.
+        checkpoint: For the model of the config, whichever it is.
+
+    Raises:
+        CompressionError: If the config is wrong, or the checkpoint is of another model.
+    """
+    model = build_model(cfg)
+    if checkpoint is not None:
+        load_into(model, checkpoint)
+    preprocessor = cfg.get('data_preprocessor')
+    if isinstance(model, CompressionAlgorithm):
+        dense = build_architecture(dense_config(cfg), preprocessor)
+        return dict(dense=dense, compact=to_static(model))
+    if is_sub_model(cfg.model):
+        return dict(dense=build_architecture(cfg.model['cfg'], preprocessor), compact=model)
+    return dict(dense=model)
+
+
+def report(name: str, model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Figures of one model, with the breakdown by stage.
+
+    What is counted is the forward pass without post-processing, or else the prediction of one
+    image (mmseg's PointRend has no other that works).
+
+    Raises:
+        CompressionError: If the model runs neither.
+    """
+    failures = []
+    for mode in ('tensor', 'predict'):
+        try:
+            stages = complexity_by_stage(model, shape, mode=mode)
+        except Exception as error:  # whatever a user's model raises
+            failures.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
+            continue
+        params, macs = (sum(stage[key] for stage in stages) for key in ('params', 'macs'))
+        return dict(model=name, params=params, macs=macs, mode=mode, stages=stages)
+    raise CompressionError(
+        f'{type(model).__name__} does not run on an image of {shape[1]} x {shape[2]} '
+        f'({failures[0]}); give another size with --shape'
+    )
