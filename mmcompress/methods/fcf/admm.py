@@ -12,8 +12,9 @@ equal numbers stay equal, and so does a run that is resumed.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def check_feasible(x: Tensor, k: int | Tensor, mask: Tensor | None = None) -> None:
@@ -45,8 +46,9 @@ def project_capped_simplex(
     """Nearest point in ``{0 <= z <= 1, sum z = k}``, exactly.
 
     It is ``clip(x - tau, 0, 1)``, whose sum falls with tau and is linear between breakpoints at
-    the ``x_i`` and ``x_i - 1``. These are sorted, the last one where the sum is still k or more is
-    found by bisection over their ranks, and one linear equation gives tau: O(n log n).
+    the ``x_i`` and the ``x_i - 1``. Both are sorted, the last of each where the sum is still k or
+    more is found by bisection over the ranks, and from the later of the two on a linear equation
+    gives tau: O(n log n).
 
     Computed in float64 where the device has it. (Prefix sums would find the breakpoint in one
     step, but CUDA has no deterministic ones for floating point.)
@@ -68,26 +70,28 @@ def project_capped_simplex(
     """
     if check:
         check_feasible(x, k, mask)
+    wide = (x.float() if x.device.type == 'mps' else x.double()).unsqueeze(-2)
     if isinstance(k, Tensor):
-        k = k.unsqueeze(-1)
-    wide = x.float() if x.device.type == 'mps' else x.double()
+        k = k[..., None, None].to(wide.dtype)
+    lowest = torch.finfo(wide.dtype).min
     if mask is not None:
-        # 0 wherever the others are 1 or less: too low to count in any sum that matters.
-        lowest = wide.masked_fill(~mask, torch.inf).amin(-1, keepdim=True)
-        wide = torch.where(mask, wide, lowest - 2)
-    points = torch.cat([wide - 1, wide], -1).sort(-1).values
+        # Below every tau: counts as 0, and comes out as 0.
+        wide = wide.masked_fill(~mask.unsqueeze(-2), lowest)
+    # In front, a point where the sum is not below k, whatever k.
+    ends = nn.functional.pad(_sorted(wide), (1, 0), value=lowest)
+    points = torch.cat([ends - 1, ends], -2)
     last = points.shape[-1] - 1
     rank = torch.zeros_like(points[..., :1], dtype=torch.long)
     for bit in reversed(range(last.bit_length())):
         further = (rank + (1 << bit)).clamp_(max=last)
         total = (wide - points.gather(-1, further)).clamp_(0, 1).sum(-1, keepdim=True)
         rank = torch.where(total >= k, further, rank)
-    tau = points.gather(-1, rank)
+    tau = points.gather(-1, rank).amax(-2, keepdim=True)
     excess = (wide - tau).clamp_(0, 1).sum(-1, keepdim=True) - k
-    slope = ((wide - 1 <= tau) & (tau < wide)).sum(-1, keepdim=True)
-    # Without a slope the sum is k already.
+    # Entries that have left 1 but not arrived at 0; if there are none, the sum is k already.
+    slope = -(points <= tau).sum(-1, keepdim=True).diff(dim=-2)
     z = (wide - (tau + excess / slope.clamp_(min=1))).clamp_(0, 1)
-    return _unpadded(z, mask).to(x.dtype)
+    return z.squeeze(-2).to(x.dtype)
 
 
 @torch.no_grad()
@@ -186,6 +190,14 @@ def keep_largest(v: Tensor, k: int | Tensor, mask: Tensor | None = None) -> Tens
         dim=-1, descending=True, stable=True
     )
     return (order.argsort(-1) < k).to(v.dtype)
+
+
+def _sorted(x: Tensor) -> Tensor:
+    """Rows in ascending order."""
+    if x.device.type == 'cpu':
+        # On vector instructions: 3 times as fast as PyTorch, whose sort was half of our time.
+        return torch.from_numpy(np.sort(x.detach().numpy(), axis=-1))
+    return x.sort(-1).values
 
 
 def _unpadded(z: Tensor, mask: Tensor | None) -> Tensor:

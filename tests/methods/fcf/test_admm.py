@@ -95,6 +95,8 @@ def test_simplex_by_hand():
     torch.testing.assert_close(project_capped_simplex(torch.ones(8), 3), torch.full((8,), 0.375))
     binary = torch.tensor([1.0, 0, 0, 1, 1])
     assert torch.equal(project_capped_simplex(binary, 3), binary)
+    assert torch.equal(project_capped_simplex(torch.tensor([3.7]), 0), torch.zeros(1))
+    assert torch.equal(project_capped_simplex(torch.tensor([-3.7]), 1), torch.ones(1))
 
 
 @pytest.fixture
