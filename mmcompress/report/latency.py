@@ -51,12 +51,24 @@ def compare_latency(
     calls = list(models.values())
     modules = [call for call in calls if isinstance(call, nn.Module)]
     synchronize = _synchronizer(inputs)
-    with evaluating(*modules), torch.no_grad(), _threads(threads), _no_garbage_collection():
+    with measuring(*modules, threads=threads):
         for _ in range(warmup):
             for call in calls:
                 call(*inputs)
         times = [[_time(call, inputs, synchronize) for call in calls] for _ in range(repeats)]
     return _summarize(list(models), np.array(times))
+
+
+@contextmanager
+def measuring(*modules: nn.Module, threads: int | None = None) -> Iterator[None]:
+    """Inside, modules run in eval mode without gradients, and nothing collects garbage.
+
+    Args:
+        modules: Their modes are restored afterwards.
+        threads: CPU threads for torch; None leaves them alone.
+    """
+    with evaluating(*modules), torch.no_grad(), _threads(threads), _no_garbage_collection():
+        yield
 
 
 def _summarize(names: list[str], times: np.ndarray) -> list[dict[str, Any]]:

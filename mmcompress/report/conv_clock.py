@@ -1,0 +1,137 @@
+"""What the convolutions of a model do in its real forward pass: their work and their time."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from mmcompress.core.narrow import is_convolution
+
+from .latency import measuring
+from .squeeze_expand import Expand, Squeeze
+
+#: What the time of a convolution is made of, the authors' way; plain ones are all ``conv``.
+PARTS = ('squeeze', 'conv', 'expand')
+
+
+def conv_inputs(model: nn.Module, images: Tensor) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Shapes that convolutions see, and the multiply-accumulates of all of them.
+
+    Args:
+        model: A function of the images.
+        images: ``Tensor[N, 3, H, W]``.
+
+    Returns:
+        Shape of the first input of each convolution by its name, and the MACs for the batch.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    macs = 0
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(conv: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            nonlocal macs
+            shapes.setdefault(name, tuple(inputs[0].shape))
+            macs += conv_macs(conv, inputs[0], output)
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(note(name))
+        for name, module in model.named_modules()
+        if is_convolution(module)
+    ]
+    try:
+        with measuring(model):
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shapes, macs
+
+
+def conv_macs(conv: nn.Module, x: Tensor, output: Tensor) -> int:
+    """Multiply-accumulates of one call: every weight is used once for each position.
+
+    The positions are those of the output, and of a transposed convolution those of the input.
+    """
+    at = x if getattr(conv, 'transposed', False) else output
+    return conv.weight.numel() * at.shape[0] * at[0, 0].numel()
+
+
+def conv_times(
+    models: dict[str, nn.Module],
+    images: Tensor,
+    repeats: int = 30,
+    warmup: int = 2,
+    threads: int | None = None,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Seconds that convolutions take within the forward pass of each model, models in turn.
+
+    Hooks read the clock before and after every convolution, so that caches are in the state in
+    which the model leaves them. The modules of
+    :class:`~mmcompress.report.squeeze_expand.SqueezeExpand` count as theirs.
+
+    Args:
+        models: Functions of the images, by name, on the CPU.
+        images: ``Tensor[N, 3, H, W]``.
+        repeats: Timed rounds.
+        warmup: Rounds before those.
+        threads: CPU threads; None leaves them alone.
+
+    Returns:
+        By name of the model and part (:data:`PARTS`), ``float[repeats]``.
+    """
+    rounds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with measuring(*models.values(), threads=threads):
+        for number in range(warmup + repeats):
+            for name, model in models.items():
+                with _clocks(model) as spent:
+                    model(images)
+                for part in PARTS if number >= warmup else ():
+                    rounds[name][part].append(spent[part])
+    return {
+        name: {part: np.array(values) for part, values in parts.items()}
+        for name, parts in rounds.items()
+    }
+
+
+@contextmanager
+def _clocks(model: nn.Module) -> Iterator[dict[str, float]]:
+    spent = dict.fromkeys(PARTS, 0.0)
+    begun = 0.0
+
+    def start(*_: Any) -> None:
+        nonlocal begun
+        begun = time.perf_counter()
+
+    def stop(part: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            spent[part] += time.perf_counter() - begun
+
+        return hook
+
+    hooks = []
+    for module in model.modules():
+        part = _part(module)
+        if part:
+            hooks += [module.register_forward_pre_hook(start)]
+            hooks += [module.register_forward_hook(stop(part))]
+    try:
+        yield spent
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _part(module: nn.Module) -> str:
+    if isinstance(module, Squeeze):
+        return 'squeeze'
+    if isinstance(module, Expand):
+        return 'expand'
+    return 'conv' if is_convolution(module) else ''
