@@ -21,6 +21,7 @@ from .checkpoint import load_into
 from .errors import CompressionError
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
+from .partial_add import partial_adds_of
 from .probe import Probe, seeded, tensors_in
 from .subnet import layer_widths, to_static
 
@@ -64,9 +65,13 @@ def export(
         ``export_onnx`` returns.
 
     Raises:
-        CompressionError: If the outputs differ by more than 1e-5, files are in the way, or the
-            model can't be written as ONNX; nothing is written then.
+        CompressionError: If the outputs differ by more than 1e-5, files are in the way, training
+            has not come far enough, or the model can't be written as ONNX; nothing is written
+            then.
     """
+    unfinished = algorithm.unfinished()
+    if unfinished:
+        raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')
     out_dir = Path(out_dir)
     existing = [name for name in (*FILES, ONNX_FILE) if (out_dir / name).exists()]
     if existing and not overwrite:
@@ -85,6 +90,9 @@ def export(
         choices=algorithm.mutator.choice_template,
         layers=layer_widths(dense, static),
     )
+    partial_adds = partial_adds_of(static)
+    if partial_adds:
+        subnet['partial_adds'] = partial_adds
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     out_dir.parent.mkdir(parents=True, exist_ok=True)

@@ -44,14 +44,16 @@ def norms_behind(
 
 def _pairs(model: nn.Module, probe: Probe) -> dict[str, str]:
     names = {module: name for name, module in model.named_modules()}
-    # Outputs are kept until the end, so that no two tensors share an address.
+    # Tensors are kept until the end, so that no two of them share an address.
     taken: dict[int, list[nn.Module]] = defaultdict(list)
+    alive: list[Tensor] = []
     recorder = Recorder()
 
     def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         for tensor in inputs:
             if isinstance(tensor, Tensor):
                 taken[id(tensor)].append(module)
+                alive.append(tensor)
 
     leaves = [module for module in model.modules() if not list(module.children())]
     hooks = [module.register_forward_pre_hook(note) for module in leaves]

@@ -16,6 +16,7 @@ from .algorithm import CompressionAlgorithm, build_architecture
 from .errors import CompressionError, nearest
 from .folding import fold_norms
 from .narrow import channels_of, groups_of, is_narrowable, narrow
+from .partial_add import add_partially, name_before
 from .stand_ins import update_widths
 from .unit import replace_module
 from .units_file import load_json
@@ -54,6 +55,7 @@ def sub_model(
         model = build_architecture(cfg, data_preprocessor)
         subnet = _contents(fix_subnet)
         resize(model, subnet['layers'])
+        _restore_partial_adds(model, subnet.get('partial_adds', {}))
         fold_norms(model, subnet.get('folded', ()))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
@@ -117,6 +119,7 @@ def layer_widths(dense: nn.Module, static: nn.Module) -> dict[str, dict[str, int
     widths = {}
     for name, layer in static.named_modules():
         if is_narrowable(layer):
+            name = name_before(static, name)
             now, before = channels_of(layer), channels_of(dense.get_submodule(name))
             if now != before:
                 widths[name] = dict(zip(KEYS, now, strict=True))
@@ -151,6 +154,21 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
         ]
         narrow(layer, *keep)
     update_widths(model)
+
+
+def _restore_partial_adds(model: nn.Module, partial_adds: dict[str, dict[str, int]]) -> None:
+    """Let blocks add fewer channels than the shortcut has; which ones, a checkpoint says."""
+    if not isinstance(partial_adds, dict):
+        raise CompressionError('fix_subnet: `partial_adds` has to be a dict by layer name')
+    for name, entry in partial_adds.items():
+        given = [entry.get(key) for key in ('channels', 'of')] if isinstance(entry, dict) else []
+        if not all(isinstance(number, int) for number in given) or not min(given, default=0) > 0:
+            raise CompressionError(
+                f'fix_subnet: partial_adds[{name!r}] is {entry!r}; it has to be '
+                '{"channels": k, "of": n} with positive numbers'
+            )
+    kept = {name: torch.arange(entry['channels']) for name, entry in partial_adds.items()}
+    add_partially(model, kept, {name: entry['of'] for name, entry in partial_adds.items()})
 
 
 def _fit(widths: object, dense: tuple[int, int]) -> bool:

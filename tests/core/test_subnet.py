@@ -10,6 +10,9 @@ from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer, sub_model
 from mmcompress.core.channels import narrow_units
+from mmcompress.core.folding import fold_norms
+from mmcompress.core.narrow import narrow
+from mmcompress.core.partial_add import add_partially, partial_adds_of
 from mmcompress.core.subnet import is_sub_model, layer_widths, resize, to_static
 
 
@@ -81,6 +84,68 @@ def test_all_kinds_of_layers():
     dense.load_state_dict(static.state_dict())
     x = torch.randn(2, 3, 12, 12)
     torch.testing.assert_close(dense.eval()(x), static.eval()(x))
+
+
+def partly_added(dense, kept):
+    """A copy of a model whose layers have lost output channels on their own."""
+    static = copy.deepcopy(dense)
+    of = {name: static.get_submodule(name).num_features for name in kept}
+    for name, channels in kept.items():
+        conv = name.replace('bn', 'conv').replace('shortcut.1', 'shortcut.0')
+        narrow(static.get_submodule(conv), out_keep=channels)
+        narrow(static.get_submodule(name), channels)
+    add_partially(static, kept, of)
+    return static
+
+
+@pytest.mark.parametrize('folded', [False, True])
+def test_channels_of_a_partial_add_come_with_the_checkpoint(classifier_cfg, folded):
+    cfg = classifier_cfg(14, shortcut='projection')
+    dense = MODELS.build(cfg).eval()
+    with torch.no_grad():
+        for tensor in dense.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand_like(tensor))
+    kept = {
+        'backbone.layer1.0.bn2': torch.tensor([1, 2, 5, 8, 15]),
+        'backbone.layer1.1.bn2': torch.tensor([3]),
+        'backbone.layer3.0.bn2': torch.arange(10, 60),
+        # Where both operands of an addition are partial, one is put back among zeros.
+        'backbone.layer3.0.shortcut.1': torch.arange(5, 25),
+    }
+    static = partly_added(dense, kept)
+    subnet = dict(layers=layer_widths(dense, static), partial_adds=partial_adds_of(static))
+    assert subnet['partial_adds'] == {
+        name: dict(channels=len(channels), of=dense.get_submodule(name).num_features)
+        for name, channels in kept.items()
+    }
+    assert subnet['layers']['backbone.layer3.0.shortcut.1'] == dict(in_channels=20, out_channels=20)
+    if folded:
+        subnet['folded'] = fold_norms(static)
+        assert len(subnet['folded']) == 15
+    built = sub_model(cfg, json.loads(json.dumps(subnet)))
+    built.load_state_dict(static.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(built.eval()(x), static(x))
+
+
+@pytest.mark.parametrize(
+    ('partial_adds', 'says'),
+    [
+        ([], '`partial_adds` has to be a dict'),
+        ({'backbone.bn2': 4}, "partial_adds['backbone.bn2'] is 4; it has to be"),
+        ({'backbone.bn2': dict(channels=4)}, 'it has to be {"channels": k, "of": n}'),
+        ({'backbone.bn2': dict(channels=0, of=8)}, 'it has to be {"channels": k, "of": n}'),
+        ({'backbone.bn2': dict(channels='4', of=8)}, 'it has to be {"channels": k, "of": n}'),
+        ({'backbone.bn2': dict(channels=4, of=8)}, 'which has 16 output channels'),
+        ({'backbone.bn2': dict(channels=16, of=8)}, 'ones of 0 to 7'),
+        ({'backbone.bn3': dict(channels=4, of=8)}, "no layer 'backbone.bn3'"),
+    ],
+)
+def test_partial_adds_that_do_not_fit(tiny_cfg, partial_adds, says):
+    with pytest.raises(CompressionError) as error:
+        sub_model(tiny_cfg, dict(layers={}, partial_adds=partial_adds))
+    assert says in str(error.value)
 
 
 def test_nothing_changed_nothing_listed(tiny_cfg):
