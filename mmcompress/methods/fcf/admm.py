@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def check_feasible(x: Tensor, k: int | Tensor, mask: Tensor | None = None) -> None:
@@ -46,9 +46,8 @@ def project_capped_simplex(
     """Nearest point in ``{0 <= z <= 1, sum z = k}``, exactly.
 
     It is ``clip(x - tau, 0, 1)``, whose sum falls with tau and is linear between breakpoints at
-    the ``x_i`` and the ``x_i - 1``. Both are sorted, the last of each where the sum is still k or
-    more is found by bisection over the ranks, and from the later of the two on a linear equation
-    gives tau: O(n log n).
+    the ``x_i`` and the ``x_i - 1``. These are sorted, the last one where the sum is still k or more
+    is found by bisection over their ranks, and from there a linear equation gives tau: O(n log n).
 
     Computed in float64 where the device has it. (Prefix sums would find the breakpoint in one
     step, but CUDA has no deterministic ones for floating point.)
@@ -70,28 +69,25 @@ def project_capped_simplex(
     """
     if check:
         check_feasible(x, k, mask)
-    wide = (x.float() if x.device.type == 'mps' else x.double()).unsqueeze(-2)
+    wide = x.float() if x.device.type == 'mps' else x.double()
     if isinstance(k, Tensor):
-        k = k[..., None, None].to(wide.dtype)
-    lowest = torch.finfo(wide.dtype).min
+        k = k.unsqueeze(-1).to(wide.dtype)
     if mask is not None:
-        # Below every tau: counts as 0, and comes out as 0.
-        wide = wide.masked_fill(~mask.unsqueeze(-2), lowest)
-    # In front, a point where the sum is not below k, whatever k.
-    ends = nn.functional.pad(_sorted(wide), (1, 0), value=lowest)
-    points = torch.cat([ends - 1, ends], -2)
+        # Below every tau that matters: counts as 0, and comes out as 0.
+        wide = wide.masked_fill(~mask, torch.finfo(wide.dtype).min)
+    points = _sorted(torch.cat([wide - 1, wide], -1))
     last = points.shape[-1] - 1
     rank = torch.zeros_like(points[..., :1], dtype=torch.long)
     for bit in reversed(range(last.bit_length())):
         further = (rank + (1 << bit)).clamp_(max=last)
         total = (wide - points.gather(-1, further)).clamp_(0, 1).sum(-1, keepdim=True)
         rank = torch.where(total >= k, further, rank)
-    tau = points.gather(-1, rank).amax(-2, keepdim=True)
+    tau = points.gather(-1, rank)
     excess = (wide - tau).clamp_(0, 1).sum(-1, keepdim=True) - k
     # Entries that have left 1 but not arrived at 0; if there are none, the sum is k already.
-    slope = -(points <= tau).sum(-1, keepdim=True).diff(dim=-2)
+    slope = ((wide - 1 <= tau) & (tau < wide)).sum(-1, keepdim=True)
     z = (wide - (tau + excess / slope.clamp_(min=1))).clamp_(0, 1)
-    return z.squeeze(-2).to(x.dtype)
+    return z.to(x.dtype)
 
 
 @torch.no_grad()
@@ -195,7 +191,7 @@ def keep_largest(v: Tensor, k: int | Tensor, mask: Tensor | None = None) -> Tens
 def _sorted(x: Tensor) -> Tensor:
     """Rows in ascending order."""
     if x.device.type == 'cpu':
-        # On vector instructions: 3 times as fast as PyTorch, whose sort was half of our time.
+        # On vector instructions, 3 to 5 times as fast as PyTorch's, which was half of our time.
         return torch.from_numpy(np.sort(x.detach().numpy(), axis=-1))
     return x.sort(-1).values
 
