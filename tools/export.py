@@ -11,30 +11,15 @@ Example:
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mmcompress  # noqa: F401
 
 # isort: split
-from mmengine.config import Config
-from mmengine.logging import print_log
-
-from mmcompress.core.checkpoint import load_into
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.export import export
+from mmcompress.engine.exporting import export_checkpoint
 from mmcompress.engine.image_shape import add_shape_argument, image_shape
-from mmcompress.engine.launch import (
-    ToolRunner,
-    add_config_arguments,
-    build_algorithm,
-    load_config,
-    results_on_stdout,
-    run,
-)
+from mmcompress.engine.launch import add_config_arguments, load_config, results_on_stdout, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,34 +46,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def real_batches(cfg: Config, count: int) -> Iterator[Any]:
-    """The first batches of the config's validation data, none where there is no data."""
-    loader_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader')
-    if count < 1 or not loader_cfg:
-        return iter(())
-    try:
-        loader = ToolRunner.build_dataloader(
-            dict(loader_cfg, num_workers=0, persistent_workers=False)
-        )
-    except CompressionError as error:
-        print_log(f'comparing on random images only: {error}', 'current')
-        return iter(())
-    return itertools.islice(iter(loader), count)
-
-
 def main() -> None:
     args = parse_args()
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
         cfg = load_config(args)
-        algorithm = build_algorithm(cfg)
-        content = load_into(algorithm, args.checkpoint)
-        algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
-        result = export(
-            algorithm,
+        result = export_checkpoint(
             cfg,
+            args.checkpoint,
             out,
-            real_batches(cfg, args.batches),
+            args.batches,
             args.overwrite,
             args.fold_bn,
             image_shape(cfg, args.shape) if args.onnx else None,

@@ -4,31 +4,39 @@ Example:
     python tools/train.py configs/demo/dcff_resnet20_digits.py
     python tools/train.py mmpretrain::resnet/resnet50_8xb32_in1k.py \
         --compress configs/_base_/methods/dcff_r50.py
+    python tools/train.py configs/demo/fcf_resnet20_digits.py  # several trainings, then the export
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import mmcompress  # noqa: F401
 
 # isort: split
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.subnet import is_sub_model
+from mmcompress.engine.exporting import export_checkpoint
 from mmcompress.engine.launch import (
     ToolRunner,
     add_config_arguments,
     add_launch_arguments,
     apply_launch_arguments,
     build_model,
+    init_scope,
     load_config,
+    read_config,
     run,
 )
+from mmcompress.engine.stages import Stage, finished, stages_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,12 +92,80 @@ def check(cfg: Config) -> None:
         check_belongs(model, load_checkpoint_file(path)['state_dict'], path)
 
 
+def train(cfg: Config) -> None:
+    """Train one config that has been checked."""
+    init_scope(cfg)
+    ToolRunner.from_cfg(cfg).train()
+
+
+def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Config]:
+    """The configs of all stages by name, each in a folder of its own, checked.
+
+    Raises:
+        CompressionError: If one of them is wrong, whichever it is.
+    """
+    if args.resume not in (None, 'auto'):
+        raise CompressionError(
+            f'--resume is {args.resume!r}; stages are resumed where they stopped, by --resume '
+            'without a checkpoint'
+        )
+    folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
+    names = [stage.name for stage in stages]
+    configs = {}
+    for stage in stages:
+        own = argparse.Namespace(**vars(args))
+        own.config, own.work_dir = stage.config, str(folder / stage.name)
+        own.cfg_options, own.resume = stage.options(args.cfg_options, names), None
+        cfg = load_config(own)
+        apply_arguments(cfg, own)
+        check(cfg)
+        configs[stage.name] = cfg
+    return configs
+
+
+def train_stages(args: argparse.Namespace, stages: list[Stage]) -> None:
+    """Train all stages, each from the checkpoint of the one before, and export the last."""
+    configs = stage_configs(args, stages)
+    checkpoint: str | None = None
+    for name, cfg in configs.items():
+        before, checkpoint = checkpoint, None
+        if args.resume:
+            checkpoint = finished(cfg.work_dir, cfg.train_cfg)
+            cfg.resume = checkpoint is None and find_latest_checkpoint(cfg.work_dir) is not None
+        if checkpoint is None:
+            if before and not cfg.resume:
+                cfg.load_from = before
+            print_log(f'stage {name}: {cfg.work_dir}', logger='current')
+            train(cfg)
+            checkpoint = find_latest_checkpoint(cfg.work_dir)
+    if 'architecture' in cfg.model:
+        infer(cfg, checkpoint, Path(cfg.work_dir).parent)
+
+
+def infer(cfg: Config, checkpoint: str, folder: Path) -> None:
+    """Export the network, and evaluate what was exported."""
+    init_scope(cfg)
+    out = folder / 'export'
+    if is_main_process():
+        export_checkpoint(cfg, checkpoint, out, overwrite=True)
+    barrier()
+    static = read_config(str(out / 'compact.py'))
+    static.work_dir, static.load_from = str(folder / 'test'), str(out / 'compact.pth')
+    if static.get('test_dataloader') is not None:
+        ToolRunner.from_cfg(static).test()
+    print_log(f'exported to {out}', logger='current')
+
+
 def main() -> None:
     args = parse_args()
+    stages = stages_of(args.config)
+    if stages:
+        train_stages(args, stages)
+        return
     cfg = load_config(args)
     apply_arguments(cfg, args)
     check(cfg)
-    ToolRunner.from_cfg(cfg).train()
+    train(cfg)
 
 
 if __name__ == '__main__':

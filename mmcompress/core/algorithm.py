@@ -68,6 +68,14 @@ class CompressionAlgorithm(BaseAlgorithm):
         self.mutator: ChannelMutator = MODELS.build(mutator_cfg)
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self._clock: Clock | None = None
+        self._register_load_state_dict_pre_hook(_accept_dense)
+
+    def start(self, optim_wrapper: OptimWrapper) -> None:
+        """Called by ``CompressionHook`` before training, once all weights are loaded.
+
+        Methods that prepare themselves from the weights, or act around the steps of the
+        optimizer, extend it.
+        """
 
     def tick(self, clock: Clock) -> None:
         """Called by ``CompressionHook`` before every training iteration.
@@ -75,6 +83,17 @@ class CompressionAlgorithm(BaseAlgorithm):
         Methods with a schedule extend it.
         """
         self._clock = clock
+
+    def progress(self) -> dict[str, Any]:
+        """What ``CompressionHook`` writes down after every pass over the data.
+
+        Numbers by name, which also go to the log and the visualizer, and lists of numbers.
+        """
+        return {}
+
+    def unfinished(self) -> str:
+        """Why there is nothing to export yet, or ``''``."""
+        return ''
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """One step of training, as every mmengine model does it.
@@ -89,6 +108,15 @@ class CompressionAlgorithm(BaseAlgorithm):
                 'the config (tools/train.py does so by itself)'
             )
         return super().train_step(data, optim_wrapper)
+
+
+def _accept_dense(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Let ``load_from`` name the checkpoint of a dense network: give it the names used here."""
+    own = [name for name in state if name.startswith(prefix)]
+    inner = f'{prefix}architecture.'
+    if not any(name.startswith(inner) for name in own):
+        for name in own:
+            state[inner + name[len(prefix) :]] = state.pop(name)
 
 
 def build_architecture(config: dict, data_preprocessor: dict | None = None) -> BaseModel:

@@ -96,12 +96,21 @@ def check_fits(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> 
 def check_belongs(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     """See that a state dict has something to do with ``model``: fine-tuning swaps heads.
 
+    Args:
+        model: Takes the tensors that fit; it decides itself what that means.
+        state: Of a checkpoint; left as it is.
+        path: Where it is from, for the error.
+
     Raises:
         CompressionError: If less than half of the model's tensors are in it.
     """
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
     own = model.state_dict()
-    fitting = sum(key in state and state[key].shape == own[key].shape for key in own)
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    alike = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
+    try:
+        fitting = len(own) - len(model.load_state_dict(alike, strict=False).missing_keys)
+    except RuntimeError:  # shapes differ under names that the model translates
+        fitting = 0
     if fitting * 2 < len(own):
         raise CompressionError(
             f'load_from: {str(path)!r} is of another model than {type(model).__name__}: only '

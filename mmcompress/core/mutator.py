@@ -239,13 +239,17 @@ class ChannelMutator(BaseModule, ABC):
                             f'{key}: {name!r} and {other!r} both have channel {index} of '
                             f'{channel.name!r}'
                         )
-        fault = fault_of(architecture, list(configs.values()), self.parse_cfg.get('input_shape'))
+        fault = self._fault(list(configs.values()), architecture)
         if fault:
             raise CompressionError(
                 f'{key} leaves out layers that belong to the units ({fault}). Was the file '
                 'written for another model?'
             )
         return configs
+
+    def _fault(self, configs: list[UnitConfig], architecture: nn.Module) -> str:
+        """What goes wrong when units that a config gives are narrowed, or ``''``."""
+        return fault_of(architecture, configs, self.parse_cfg.get('input_shape'))
 
     def _build_unit(self, name: str, config: UnitConfig) -> ChannelUnit:
         given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})

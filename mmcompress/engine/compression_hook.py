@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -15,34 +17,72 @@ from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.clock import Clock
 from mmcompress.registry import HOOKS
 
+#: Where progress is written, in ``runner.log_dir``.
+PROGRESS = 'progress.jsonl'
+
 
 @HOOKS.register_module()
 class CompressionHook(Hook):
     """Tells a compression algorithm, before each iteration, how far training is.
 
     One hook serves every method; with a model that isn't a compression algorithm it does
-    nothing.
+    nothing. After each pass over the data the algorithm's progress goes to the log, to the
+    visualizer, and as a line of JSON to ``progress.jsonl`` in the run's log folder.
     """
 
     # After the hooks that prepare an iteration (learning rate, seeds), before logging.
     priority = 'NORMAL'
 
+    def before_train(self, runner: Runner) -> None:
+        """Call ``algorithm.start``: weights, optimizer and schedules are as training needs them."""
+        algorithm = _algorithm(runner)
+        if algorithm:
+            algorithm.start(runner.optim_wrapper)
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Call ``algorithm.tick``."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not isinstance(model, CompressionAlgorithm):
+        algorithm = _algorithm(runner)
+        if algorithm:
+            algorithm.tick(_clock(runner, runner.iter))
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """After each pass over the data, and at the end, write down how far the method is."""
+        algorithm = _algorithm(runner)
+        done = runner.iter + 1
+        if not algorithm or not (done == runner.max_iters or _clock(runner, done).starts_epoch):
             return
-        model.tick(self._clock(runner, batch_idx))
+        progress = algorithm.progress()
+        if progress and is_main_process():
+            self._write(runner, dict(epoch=_clock(runner, done).epoch, iteration=done, **progress))
 
     @staticmethod
-    def _clock(runner: Runner, batch_idx: int) -> Clock:
-        iteration, length = runner.iter, runner.max_iters
-        if isinstance(runner.train_loop, EpochBasedTrainLoop):
-            return Clock(runner.epoch, iteration, runner.max_epochs, length, batch_idx == 0)
-        loader = runner.train_dataloader
-        batches = len(loader)
-        if isinstance(loader.sampler, InfiniteSampler):
-            # It says how much data there is, of which every rank sees its share.
-            batches = math.ceil(batches / get_world_size())
+    def _write(runner: Runner, progress: dict[str, Any]) -> None:
+        numbers = {k: v for k, v in progress.items() if isinstance(v, (int, float))}
+        shown = '  '.join(f'{key}: {value:.4g}' for key, value in numbers.items())
+        runner.logger.info(f'Compression  {shown}')
+        runner.visualizer.add_scalars(numbers, step=progress['iteration'])
+        with open(Path(runner.log_dir, PROGRESS), 'a', encoding='utf-8') as file:
+            file.write(json.dumps(progress) + '\n')
+
+
+def _algorithm(runner: Runner) -> CompressionAlgorithm | None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model if isinstance(model, CompressionAlgorithm) else None
+
+
+def _clock(runner: Runner, iteration: int) -> Clock:
+    """The time before some iteration."""
+    length = runner.max_iters
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
+        batches = len(runner.train_dataloader)
         starts = iteration % batches == 0
-        return Clock(iteration // batches, iteration, length / batches, length, starts)
+        return Clock(iteration // batches, iteration, runner.max_epochs, length, starts)
+    loader = runner.train_dataloader
+    batches = len(loader)
+    if isinstance(loader.sampler, InfiniteSampler):
+        # It says how much data there is, of which every rank sees its share.
+        batches = math.ceil(batches / get_world_size())
+    starts = iteration % batches == 0
+    return Clock(iteration // batches, iteration, length / batches, length, starts)

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmcompress.core.checkpoint import is_pretrained
+from mmcompress.core.frozen import has_frozen_stages, release
 from mmcompress.core.twins import twins_of
 
 #: How OpenMMLab initialises a backbone without pretrained weights.
@@ -35,14 +36,14 @@ def start_from_scratch(model: nn.Module) -> None:
         kept = [part for part in parts if not is_pretrained(part)]
         if len(kept) < len(parts):
             module.init_cfg = [*INITIALISATION, *kept]
-            released = '; its frozen layers are trained' if _release(module, name, copies) else ''
+            released = '; its frozen layers are trained' if release(module, name, copies) else ''
             print_log(
                 'DCFF trains from scratch: pretrained weights are not loaded into '
                 f'{name or "the architecture"}{released}',
                 logger='current',
             )
     for name, module in model.named_modules():
-        if _frozen_stages(module):
+        if has_frozen_stages(module):
             print_log(
                 f'{name} has frozen_stages={module.frozen_stages} and no pretrained weights: '
                 'these stages stay as they are initialised, unless a checkpoint is loaded; '
@@ -50,28 +51,3 @@ def start_from_scratch(model: nn.Module) -> None:
                 logger='current',
                 level=logging.WARNING,
             )
-
-
-def _frozen_stages(module: nn.Module) -> bool:
-    """Whether a backbone freezes stages, which it does again at every change of its mode."""
-    stages = getattr(module, 'frozen_stages', -1)
-    return isinstance(stages, int) and stages >= 0
-
-
-def _release(root: nn.Module, prefix: str, copies: set[str]) -> bool:
-    """Train all layers inside of ``root``; whether any of them was kept fixed."""
-    fixed = False
-    for name, module in root.named_modules(prefix=prefix):
-        if any(f'{name}.'.startswith(f'{copy}.') for copy in copies):
-            continue
-        if _frozen_stages(module):
-            module.frozen_stages, fixed = -1, True
-        if getattr(module, 'norm_eval', False):
-            module.norm_eval, fixed = False, True
-        # Layers with weights; parameters that stand alone may be constants by design.
-        if isinstance(getattr(module, 'weight', None), nn.Parameter):
-            fixed |= any(not p.requires_grad for p in module.parameters(recurse=False))
-            module.requires_grad_(True)
-            # Frozen stages left their norms in eval mode.
-            module.train(root.training)
-    return fixed

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.narrow import narrow
+from mmcompress.core.unit import plain_conv
 from mmcompress.registry import MODELS
 
 from .importance import proxies
@@ -129,37 +130,14 @@ class FusedConv2d(nn.Conv2d):
             raise ValueError('the width of a FusedConv2d is that of its proxies')
         if in_keep is None:
             return
-        plain = self._plain(self.weight, self.bias, self.in_channels, self.dense_channels)
+        plain = plain_conv(self, self.weight, self.bias)
         narrow(plain, in_keep)
         self.weight, self.in_channels = plain.weight, plain.in_channels
 
     def to_static(self) -> nn.Conv2d:
         """The plain convolution with the fused weight; ``weight`` is detached."""
         weight, bias = (None if t is None else t.detach().clone() for t in self.fused())
-        return self._plain(
-            nn.Parameter(weight),
-            None if bias is None else nn.Parameter(bias),
-            self.in_channels,
-            self.out_channels,
-        )
-
-    def _plain(
-        self, weight: nn.Parameter, bias: nn.Parameter | None, c_in: int, c_out: int
-    ) -> nn.Conv2d:
-        with torch.device('meta'):
-            conv = nn.Conv2d(
-                c_in,
-                c_out,
-                self.kernel_size,
-                stride=self.stride,
-                padding=self.padding,
-                dilation=self.dilation,
-                groups=self.groups,
-                bias=bias is not None,
-                padding_mode=self.padding_mode,
-            )
-        conv.weight, conv.bias = weight, bias
-        return conv
+        return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))
 
     def extra_repr(self) -> str:
         """Layer arguments as for a convolution, and the number of trained filters."""

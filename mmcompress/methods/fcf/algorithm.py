@@ -1,0 +1,239 @@
+"""The algorithm of FCF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+
+from mmcompress.core.algorithm import CompressionAlgorithm
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.frozen import has_frozen_stages, release
+from mmcompress.registry import MODELS
+
+from .admm import keep_largest
+from .around_step import around_step
+from .mutator import FCFMutator
+from .state import ADMMState
+from .widths import magnitude_widths
+
+STAGES = ('factorize', 'finetune')
+CRITERIA = ('v', 'l1')
+#: Scalars below go, by the authors' rule; ours keeps exactly k.
+THRESHOLD = 0.1
+BINS = 20
+
+
+@MODELS.register_module()
+class FCF(CompressionAlgorithm):
+    """Factorized convolutional filters: learn which filters a trained network can do without.
+
+    Stage ``'factorize'`` starts from a trained network. Each filter has a scalar, and ADMM
+    around each step of the optimizer drives these to zero or one, with exactly k ones in each
+    layer. Stage ``'finetune'`` starts from its checkpoint: scalars are rounded, the filters of
+    zeros stay zero, the others are trained on. Exporting then removes the former.
+
+    Args:
+        architecture: See the base class.
+        mutator_cfg: See the base class; an ``FCFMutator`` by default.
+        target_pruning_ratio: See the base class; a keep ratio of 0.75 is the paper's sparse
+            rate of 0.25.
+        stage: ``'factorize'`` or ``'finetune'``.
+        rho: Penalty at first.
+        rho_max: Where it stops growing.
+        mu: Its factor at each step.
+        alpha: Share of ADMM's gradient in that of the scalars.
+        criterion: What ``'finetune'`` keeps: the filters with the largest ``'v'``, or, to compare
+            with, those with the largest ``'l1'`` norm (Li et al., ICLR 2017).
+        data_preprocessor: See the base class.
+        init_cfg: As for every mmengine module.
+        target: See the base class.
+
+    Raises:
+        CompressionError: If an argument is wrong.
+
+    Source: Li et al., CVPR 2019. The defaults are those for CIFAR; for ImageNet
+    ``rho=0.001, mu=1.005, alpha=0.65``.
+    """
+
+    def __init__(
+        self,
+        architecture: BaseModel | dict,
+        mutator_cfg: dict | None = None,
+        target_pruning_ratio: Any = None,
+        stage: str = 'factorize',
+        rho: float = 0.01,
+        rho_max: float = 6.0,
+        mu: float = 1.01,
+        alpha: float = 0.99,
+        criterion: str = 'v',
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+        target: dict | None = None,
+    ) -> None:
+        _check(stage, rho, rho_max, mu, alpha, criterion)
+        super().__init__(
+            architecture,
+            mutator_cfg or dict(type='FCFMutator'),
+            target_pruning_ratio,
+            data_preprocessor,
+            init_cfg,
+            target,
+        )
+        self.mutator: FCFMutator
+        self.keep_ratio = target_pruning_ratio
+        self.stage, self.criterion = stage, criterion
+        self._thaw()
+        lengths = [len(row) for unit in self.mutator.mutable_units for row in unit.rows]
+        self.admm = ADMMState(lengths, rho, rho_max, mu, alpha)
+        # Told by every checkpoint: whether widths are set, and scalars rounded.
+        self.register_buffer('started', torch.tensor(False))
+        self.register_buffer('binary', torch.tensor(False))
+        for parameter in self.scalars:
+            parameter.requires_grad_(stage == 'factorize')
+
+    @property
+    def scalars(self) -> list[torch.nn.Parameter]:
+        """``v`` of every unit."""
+        return [unit.op.v for unit in self.mutator.mutable_units]
+
+    def start(self, optim_wrapper: OptimWrapper) -> None:
+        """Set the widths from the weights, round the scalars, or hook into the optimizer."""
+        if not self.started:
+            self._set_widths()
+            self.started.fill_(True)
+        if self.stage == 'finetune':
+            if not self.binary:
+                self.binarize()
+            return
+        if self.binary:
+            raise CompressionError(
+                'stage is "factorize", but the scalars of the loaded checkpoint are binary '
+                'already; set stage="finetune"'
+            )
+        self._widths = torch.tensor(
+            [
+                unit.width // unit.groups
+                for unit in self.mutator.mutable_units
+                for _ in range(unit.groups)
+            ],
+            device=self.admm.mask.device,
+        )
+        around_step(optim_wrapper, self.scalars, self._before_step, self._after_step)
+
+    @torch.no_grad()
+    def binarize(self) -> None:
+        """Set exactly the k largest scalars of each row to one and the others to zero."""
+        gap, differing = 0.0, 0
+        for unit in self.mutator.mutable_units:
+            v = unit.op.v
+            if self.criterion == 'l1':
+                v.copy_(_l1_norms(unit.op.weight))
+            rounded = keep_largest(unit.rows, unit.width // unit.groups).flatten()
+            gap = max(gap, float((v - v.round()).abs().max()))
+            differing += int(((v > THRESHOLD) != rounded.bool()).sum())
+            v.copy_(rounded)
+        self.binary.fill_(True)
+        if self.criterion == 'v':
+            print_log(
+                f'FCF: rounded; largest |v - round(v)| {gap:.3g}, {differing} filters would '
+                f'have been decided otherwise by the threshold {THRESHOLD}',
+                logger='current',
+            )
+
+    @torch.no_grad()
+    def progress(self) -> dict[str, Any]:
+        """How far the scalars are from binary.
+
+        Returns:
+            ``gap_mean`` and ``gap_max`` of ``|v - round(v)|``; ``residual_1`` and
+            ``residual_2``, the largest ``|v - z1|`` and ``|v - z2|``; ``rho``; ``removed``, how
+            many filters would go by the threshold 0.1, of how many ``filters``;
+            ``histogram``, the numbers of scalars in 20 equal bins from ``edges[0]`` to
+            ``edges[1]``. Nothing once they are binary.
+        """
+        if self.binary:
+            return {}
+        v = torch.cat([p.detach() for p in self.scalars])
+        gap = (v - v.round()).abs()
+        first, second = self.admm.residuals(self.admm.pad([v]))
+        edges = (-0.25, 1.25)
+        # Scalars further out belong to the outermost bins.
+        histogram = v.clamp(*edges).float().cpu().histc(BINS, *edges)
+        return dict(
+            gap_mean=float(gap.mean()),
+            gap_max=float(gap.max()),
+            residual_1=float(first),
+            residual_2=float(second),
+            rho=float(self.admm.rho),
+            removed=int((v <= THRESHOLD).sum()),
+            filters=v.numel(),
+            histogram=histogram.int().tolist(),
+            edges=edges,
+        )
+
+    def unfinished(self) -> str:
+        """Scalars have to be binary before filters can be removed."""
+        if self.binary:
+            return ''
+        return 'its scalars are not binary yet; train it with stage="finetune" from here'
+
+    # Private
+
+    def _thaw(self) -> None:
+        """Scalars of frozen stages would learn nothing, and all filters there look alike."""
+        for name, module in self.architecture.named_modules():
+            if has_frozen_stages(module):
+                release(module, norms=False)
+                print_log(f'FCF trains all stages of {name}, frozen ones too', logger='current')
+
+    def _set_widths(self) -> None:
+        """By magnitude, widths depend on the weights that training starts from."""
+        if self.mutator.widths != 'magnitude':
+            return
+        units = self.mutator.mutable_units
+        scores = [_l1_norms(unit.op.weight) for unit in units]
+        for unit, width in zip(units, magnitude_widths(scores, self.keep_ratio), strict=True):
+            divisor = unit.config.divisor
+            unit.width = max(width // divisor, 1) * divisor
+
+    def _before_step(self) -> None:
+        rows = self.admm.pad([p.detach() for p in self.scalars])
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.scalars]
+        blended = self.admm.blend(rows, self.admm.pad(gradients), self._widths)
+        lengths = [len(p) for p in self.scalars]
+        for parameter, gradient in zip(
+            self.scalars, self.admm.unpad(blended, lengths), strict=True
+        ):
+            if parameter.grad is None:
+                parameter.grad = gradient.clone()
+            else:
+                parameter.grad.copy_(gradient)
+
+    def _after_step(self) -> None:
+        self.admm.ascend(self.admm.pad([p.detach() for p in self.scalars]))
+
+
+def _l1_norms(weight: Tensor) -> Tensor:
+    """Mean absolute weight of each filter, ``Tensor[n]`` of ``Tensor[n, c, k, k]``."""
+    return weight.detach().abs().flatten(1).mean(1)
+
+
+def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float, criterion: str) -> None:
+    for key, value, names in (('stage', stage, STAGES), ('criterion', criterion, CRITERIA)):
+        if value not in names:
+            raise CompressionError(f'{key} is {value!r}; it has to be one of {", ".join(names)}')
+    numbers = dict(rho=rho, rho_max=rho_max, mu=mu, alpha=alpha)
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise CompressionError(f'{key} is {value!r}; it has to be a number')
+    if not 0 < rho <= rho_max:
+        raise CompressionError(f'rho is {rho}; it has to be above 0 and at most rho_max={rho_max}')
+    if mu < 1:
+        raise CompressionError(f'mu is {mu}; it has to be at least 1')
+    if not 0 <= alpha <= 1:
+        raise CompressionError(f'alpha is {alpha}; it has to be from 0 to 1')

@@ -1,0 +1,129 @@
+"""The ops of FCF: a convolution whose filters have scalars, and the norm behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmcompress.core.unit import plain_conv
+from mmcompress.registry import MODELS
+
+
+@MODELS.register_module()
+class FactorizedConv2d(nn.Conv2d):
+    """Convolution with ``diag(v) W``: a scalar for each filter.
+
+    Where a norm stands directly behind it, the filter is the convolution and its norm, as it
+    is once they are folded into one: the norm, a :class:`FactorizedNorm`, then multiplies by
+    ``v`` what it puts out, and the convolution leaves it alone. (A batch norm cancels any
+    factor in front of it, and would turn a filter that is zero into a constant.)
+
+    Args:
+        conv: The dense convolution to stand in for, ``weight`` of ``Tensor[n, c / g, k, k]``.
+        owner: Another op, whose scalars this one shares; by default it has its own.
+
+    Attributes:
+        v: ``Tensor[n]``, 1 at first. A parameter of its owner alone: counted, saved and
+            optimized once.
+        keep: The number k of filters to keep, a 0-dim buffer of the owner.
+
+    Source: Li et al., CVPR 2019, Eq. 3.
+    """
+
+    def __init__(self, conv: nn.Conv2d, owner: FactorizedConv2d | None = None) -> None:
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device='meta',
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        if hasattr(conv, 'init_cfg'):
+            self.init_cfg = conv.init_cfg
+        # Not registered as a child: the scalars stay the owner's.
+        self.__dict__['_owner'] = owner
+        if owner is None:
+            self.v = nn.Parameter(self.weight.new_ones(conv.out_channels))
+            self.register_buffer('keep', torch.tensor(conv.out_channels))
+            self._register_load_state_dict_pre_hook(self._fill_in)
+        self.scaled_by_norm = False
+
+    @property
+    def scalars(self) -> nn.Parameter:
+        """``v``, of this op or of its owner."""
+        return self.v if self._owner is None else self._owner.v
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
+        if self.scaled_by_norm:
+            return self._conv_forward(x, self.weight, self.bias)
+        v = self.scalars
+        bias = None if self.bias is None else v * self.bias
+        return self._conv_forward(x, v.view(-1, 1, 1, 1) * self.weight, bias)
+
+    def to_static(self) -> nn.Conv2d:
+        """The plain convolution, all filters at their full strength."""
+        return plain_conv(self, self.weight, self.bias)
+
+    def _fill_in(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        """Weights of a dense network come without scalars: they start at 1."""
+        if f'{prefix}weight' in state and f'{prefix}v' not in state:
+            state[f'{prefix}v'] = torch.ones_like(self.v)
+            state[f'{prefix}keep'] = self.keep.clone()
+
+
+class FactorizedNorm(nn.Module):
+    """A norm that multiplies what it puts out by the scalars of the filters in front of it.
+
+    Args:
+        norm: The norm to stand in for.
+
+    Attributes:
+        norm: That norm.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.__dict__['_scales'] = []
+        self._register_load_state_dict_pre_hook(self._rename)
+
+    def scale(self, start: int, end: int, op: FactorizedConv2d) -> None:
+        """Multiply channels ``start`` to ``end`` by the scalars of ``op``."""
+        self._scales.append((start, end, op))
+        self._scales.sort(key=lambda scale: scale[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, n, H, W]`` to the same shape."""
+        out = self.norm(x)
+        return out * torch.cat(list(self._factors(out))).view(1, -1, *[1] * (out.ndim - 2))
+
+    def _factors(self, out: Tensor) -> Iterable[Tensor]:
+        """The scalars, and ones for channels between them that have none."""
+        position = 0
+        for start, end, op in self._scales:
+            if start > position:
+                yield out.new_ones(start - position)
+            yield op.scalars.to(out.dtype)
+            position = end
+        if position < out.shape[1]:
+            yield out.new_ones(out.shape[1] - position)
+
+    def to_static(self) -> nn.Module:
+        """The plain norm."""
+        return self.norm
+
+    def _rename(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        """Take the weights of a dense network, where the norm has no wrapper."""
+        for name in self.norm.state_dict():
+            if f'{prefix}{name}' in state:
+                state[f'{prefix}norm.{name}'] = state.pop(f'{prefix}{name}')

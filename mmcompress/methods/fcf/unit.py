@@ -1,0 +1,117 @@
+"""The unit of FCF."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmcompress.core.channels import ChannelRange, UnitConfig
+from mmcompress.core.narrow import is_pass_through
+from mmcompress.core.unit import ChannelUnit, replace_module
+from mmcompress.registry import MODELS
+
+from .admm import keep_largest
+from .op import FactorizedConv2d, FactorizedNorm
+
+
+@MODELS.register_module()
+class FCFUnit(ChannelUnit):
+    """Filters with one vector of scalars: those of a channel unit, or of one convolution.
+
+    A unit without consumers is *partial*: the channels of its convolution are added to others,
+    which stay. A block of the exported network then adds what is left of them into those.
+
+    Args:
+        config: See the base class.
+        choice: See the base class.
+        divisor: See the base class.
+
+    Attributes:
+        groups: Consecutive parts of the channels that have to keep equally many (grouped
+            convolutions), each a row of ADMM's tensors.
+        norms: Name of the norm directly behind a convolution, by name of the convolution.
+        op: The owner of the scalars, once :meth:`prepare` has run.
+    """
+
+    def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
+        self.groups = config.divisor
+        super().__init__(config, choice, divisor)
+        self.norms: dict[str, str] = {}
+        self.op: FactorizedConv2d | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the channels are added to others and have no consumers of their own."""
+        return all(channel.is_output for channel in self.config.channels)
+
+    @property
+    def width(self) -> int:
+        """The number k of filters to keep."""
+        return super().width if self.op is None else int(self.op.keep)
+
+    @width.setter
+    def width(self, value: int) -> None:
+        self.op.keep.fill_(value)
+
+    def unsupported(self, architecture: nn.Module) -> str:
+        """Scalars stand for whole convolutions, and for norms that treat channels alone."""
+        why = super().unsupported(architecture)
+        if why:
+            return why
+        for channel in self.filters(architecture):
+            out_channels = architecture.get_submodule(channel.name).out_channels
+            if (channel.start, channel.end) != (0, out_channels):
+                return (
+                    f'{channel.name} gives it channels {channel.start} to {channel.end} of '
+                    f'{out_channels}; FCF needs all of a convolution in one unit'
+                )
+        for channel in self.config.producers:
+            layer = architecture.get_submodule(channel.name)
+            if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
+                return (
+                    f'{channel.name} is a {type(layer).__name__}, whose statistics would change '
+                    'without the channels that FCF sets to zero'
+                )
+        return ''
+
+    def prepare(self, architecture: nn.Module) -> list[ChannelRange]:
+        """Swap convolutions and norms for ops; while FCF trains every width is the dense one."""
+        width = self.width
+        norms = self._norms(architecture)
+        for channel in self.filters(architecture):
+            op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
+            op.scaled_by_norm = self.norms.get(channel.name) in norms
+            replace_module(architecture, channel.name, op)
+            self.op = self.op or op
+        for name, channel in norms.items():
+            norm = architecture.get_submodule(name)
+            if not isinstance(norm, FactorizedNorm):
+                norm = FactorizedNorm(norm)
+                replace_module(architecture, name, norm)
+            norm.scale(channel.start, channel.end, self.op)
+        self.width = width
+        return self.config.channels
+
+    @property
+    def rows(self) -> Tensor:
+        """``v`` as ``Tensor[groups, n / groups]``; shares its memory."""
+        return self.op.v.detach().view(self.groups, -1)
+
+    @torch.no_grad()
+    def kept(self) -> Tensor:
+        """LongTensor[k] of the channels with the largest scalars, ascending."""
+        return keep_largest(self.rows, self.width // self.groups).flatten().nonzero().flatten()
+
+    def _norms(self, architecture: nn.Module) -> dict[str, ChannelRange]:
+        """The norms that hand the unit's channels on."""
+        return {
+            channel.name: channel
+            for channel in self.config.producers
+            if _is_norm(architecture.get_submodule(channel.name))
+        }
+
+
+def _is_norm(layer: nn.Module) -> bool:
+    if isinstance(layer, FactorizedNorm):
+        return True
+    return is_pass_through(layer) and not isinstance(layer, (nn.Conv2d, nn.PReLU))
