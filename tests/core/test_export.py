@@ -1,5 +1,6 @@
 """core/export.py: the static model equals the trained one, or nothing is written."""
 
+import json
 import shutil
 
 import pytest
@@ -10,7 +11,9 @@ from torch import nn
 
 from mmcompress.core import CompressionError
 from mmcompress.core.export import FILES, ONNX_FILE, _difference, compare, dense_config, export
+from mmcompress.core.narrow import narrow
 from mmcompress.core.onnx import session
+from mmcompress.core.partial_add import add_partially
 from mmcompress.core.subnet import to_static
 from mmcompress.methods.dcff import FusedConv2d
 
@@ -114,6 +117,36 @@ def test_folded_and_as_onnx(trained, cfg, tmp_path):
     # One of an earlier export must not stay beside the weights of this one.
     export(trained, cfg, out, overwrite=True)
     assert {path.name for path in out.iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize('changed', [False, True])
+def test_a_method_finishes_the_static_model(trained, cfg, tmp_path, monkeypatch, changed):
+    """Channels that go when the ops are gone, from one side of a residual add only."""
+    name, keep = 'backbone.layer2.1.bn2', torch.tensor([0, 3, 4, 11])
+    norm = trained.architecture.get_submodule(name)
+    gone = torch.ones(norm.num_features, dtype=torch.bool)
+    gone[keep] = False
+    with torch.no_grad():
+        norm.weight[gone] = norm.bias[gone] = 0
+
+    def finish(static):
+        assert type(static.backbone.layer2[1].conv2) is nn.Conv2d
+        narrow(static.backbone.layer2[1].conv2, out_keep=keep)
+        narrow(static.get_submodule(name), keep)
+        add_partially(static, {name: keep + changed}, {name: len(gone)})
+
+    monkeypatch.setattr(trained.mutator, 'finish_static', finish)
+    out = tmp_path / 'out'
+    if changed:
+        refuses(trained, cfg, tmp_path, 'nothing was written')
+        return
+    report = export(trained, cfg, out, [batch()], fold_bn=True, onnx_shape=(3, 32, 32))
+    subnet = json.loads((out / 'fix_subnet.json').read_text())
+    assert subnet['partial_adds'] == {name: dict(channels=4, of=len(gone))}
+    static = load(report['config'])
+    assert static.backbone.layer2[1].bn2_add.kept.tolist() == keep.tolist()
+    x = torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(static(x), trained.eval()(x), rtol=0, atol=1e-5)
 
 
 def test_nothing_is_written_without_the_onnx_that_was_asked_for(trained, cfg, tmp_path):
