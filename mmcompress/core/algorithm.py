@@ -17,6 +17,9 @@ from .clock import Clock
 from .errors import CompressionError
 from .mutator import ChannelMutator
 
+#: The file in a run's log folder that ``CompressionHook`` writes progress to.
+PROGRESS = 'progress.jsonl'
+
 
 class CompressionAlgorithm(BaseAlgorithm):
     """Base of all methods: builds the architecture and lets a mutator make it compact.

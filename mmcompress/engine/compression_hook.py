@@ -13,12 +13,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmcompress.core.algorithm import CompressionAlgorithm
+from mmcompress.core.algorithm import PROGRESS, CompressionAlgorithm
 from mmcompress.core.clock import Clock
 from mmcompress.registry import HOOKS
-
-#: Where progress is written, in ``runner.log_dir``.
-PROGRESS = 'progress.jsonl'
 
 
 @HOOKS.register_module()

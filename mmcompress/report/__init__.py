@@ -3,6 +3,7 @@
 from .complexity import complexity, complexity_by_stage
 from .latency import compare_latency
 from .plot import summary_plot
+from .progress import progress_plot, read_progress
 from .table import print_table, write_json
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     'complexity',
     'complexity_by_stage',
     'print_table',
+    'progress_plot',
+    'read_progress',
     'summary_plot',
     'write_json',
 ]

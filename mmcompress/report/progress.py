@@ -1,0 +1,99 @@
+"""How far a method has come, pass by pass over the data: read what training wrote, and draw it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from mmcompress.core.algorithm import PROGRESS
+from mmcompress.core.errors import CompressionError
+
+#: What counts training, as opposed to what is shown over it.
+TIME = ('epoch', 'iteration')
+
+
+def read_progress(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The progress of a training, of all its starts and resumes.
+
+    Args:
+        work_dir: The folder that training wrote to.
+
+    Returns:
+        One dict for each pass over the data, in their order. Where a pass was run more than
+        once, since training was resumed or started again, the last one counts.
+
+    Raises:
+        CompressionError: If there's no such folder, or no progress in it.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise CompressionError(f'work_dir: there is no folder {str(work_dir)!r}')
+    files = sorted(work_dir.glob(f'*/{PROGRESS}'))  # the folders' names are times
+    if not files:
+        below = sorted({str(path.parents[1]) for path in work_dir.glob(f'*/*/{PROGRESS}')})
+        hint = f'; there is some in {", ".join(below)}' if below else ''
+        raise CompressionError(
+            f'work_dir: {str(work_dir)!r} has no */{PROGRESS}, which a training with FCF writes'
+            f'{hint}'
+        )
+    rows: dict[int, dict[str, Any]] = {}
+    for file in files:
+        lines = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
+        # What an earlier start did after this one began anew is not part of its history.
+        rows = {key: row for key, row in rows.items() if key < lines[0]['iteration']}
+        rows.update({line['iteration']: line for line in lines})
+    return list(rows.values())
+
+
+def progress_plot(
+    rows: list[dict[str, Any]], path: str | os.PathLike, title: str | None = None
+) -> None:
+    """Draw a PNG: the histogram over time, and below it a curve for each number that changes.
+
+    Args:
+        rows: As :func:`read_progress` returns them.
+        path: Where to write; its folder is made when missing.
+        title: A heading.
+    """
+    numbers = [k for k, v in rows[0].items() if isinstance(v, (int, float)) and k not in TIME]
+    names = [name for name in numbers if len({row[name] for row in rows}) > 1]
+    images = 'histogram' in rows[0]
+    heights = [2.5] * images + [1] * len(names)
+    figure = Figure(figsize=(7, 1 + sum(heights)), layout='constrained')
+    FigureCanvasAgg(figure)
+    all_axes = figure.subplots(
+        len(heights), sharex=True, squeeze=False, gridspec_kw=dict(height_ratios=heights)
+    )[:, 0]
+    epochs = [row['epoch'] for row in rows]
+    if images:
+        _draw_histogram(all_axes[0], rows)
+    for axes, name in zip(all_axes[images:], names, strict=True):
+        axes.plot(epochs, [row[name] for row in rows], color='#1f6f8b', marker='.')
+        axes.set_ylabel(name, rotation=0, ha='right', va='center')
+        axes.grid(color='#e4e7eb')
+    all_axes[-1].set_xlabel('epoch')
+    if title:
+        figure.suptitle(title)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_histogram(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    counts = np.array([row['histogram'] for row in rows]).T
+    epochs = np.array([row['epoch'] for row in rows])
+    edges = np.linspace(*rows[0]['edges'], len(counts) + 1)
+    borders = np.append(epochs, epochs[-1] + 1) - 0.5
+    drawn = axes.pcolormesh(
+        borders, edges, np.ma.masked_equal(counts, 0), norm=LogNorm(vmin=1), cmap='viridis'
+    )
+    axes.figure.colorbar(drawn, ax=axes, label='filters')
+    axes.set_ylabel('v')
