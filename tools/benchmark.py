@@ -112,7 +112,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         task = bar.add_task('timing', total=None)
         benchmark = Benchmark(**models, shape=shape, repeats=args.repeats)
         settings = len(args.threads) * len(args.batch_sizes)
-        steps = len(ways) + (benchmark.kinds if args.layers else 0)
+        steps = len(ways) + (len(benchmark.kinds) if args.layers else 0)
         bar.update(task, total=settings * steps)
         benchmark.advance = lambda: bar.advance(task)
         by_model = benchmark.by_model(ways, args.threads, args.batch_sizes)

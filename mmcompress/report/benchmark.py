@@ -16,6 +16,7 @@ from mmcompress.core.demo_inputs import demo_batch
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.folding import fold_norms, foldable
 from mmcompress.core.onnx import OnImages
+from mmcompress.core.partial_add import name_before
 
 from .conv_clock import PARTS, conv_inputs, conv_times
 from .latency import compare_latency
@@ -46,6 +47,7 @@ class Benchmark:
     Attributes:
         macs: MACs of one image by model.
         conv_macs: Those of the convolutions alone.
+        kinds: Names of the narrowed convolutions, those that do the same work together.
 
     Raises:
         CompressionError: If a model doesn't run on such an image, or no convolution is narrower.
@@ -66,12 +68,13 @@ class Benchmark:
         counts = {name: report(name, model, shape) for name, model in self.models.items()}
         self.mode = counts['dense']['mode']
         self.macs = {name: count['macs'] for name, count in counts.items()}
-        self.names = narrowed_convs(*self.models.values())
-        if not self.names:
+        self.narrowed = narrowed_convs(*self.models.values())
+        if not self.narrowed:
             raise CompressionError('the compact model has no convolution narrower than the dense')
         seen = {name: self._conv_inputs(model) for name, model in self.models.items()}
         self.conv_macs = {name: macs for name, (_, macs) in seen.items()}
         self.inputs = seen['dense'][0]
+        self.kinds = kinds_of_layers(self.models['dense'], self.narrowed, self.inputs)
 
     def by_layer(self, threads: int, batch_size: int) -> list[Row]:
         """One row for each kind of narrowed convolution, see :func:`~.layers.compare_layer`.
@@ -79,14 +82,14 @@ class Benchmark:
         ``layer`` is the first of its kind, ``layers`` names all. Eager mode.
         """
         rows = []
-        dense, compact = self.models.values()
-        for names in kinds_of_layers(dense, compact, self.names, self.inputs):
-            pair = [copy.deepcopy(model.get_submodule(names[0])) for model in (dense, compact)]
-            shape = (batch_size, *self.inputs[names[0]][1:])
-            row = compare_layer(*pair, shape, self.repeats, threads)
+        for names in self.kinds:
+            layer = names[0]
+            shape = (batch_size, *self.inputs[layer][1:])
+            dense = self.models['dense'].get_submodule(layer)
+            row = compare_layer(dense, self.narrowed[layer], shape, self.repeats, threads)
             rows.append(
                 dict(
-                    layer=names[0],
+                    layer=layer,
                     count=len(names),
                     threads=threads,
                     batch_size=batch_size,
@@ -96,11 +99,6 @@ class Benchmark:
             )
             self.advance()
         return rows
-
-    @property
-    def kinds(self) -> int:
-        """How many rows :meth:`by_layer` has."""
-        return len(kinds_of_layers(*self.models.values(), self.names, self.inputs))
 
     def by_model(
         self, runtimes: Sequence[Runtime], threads: Sequence[int], batch_sizes: Sequence[int]
@@ -203,9 +201,11 @@ class Benchmark:
 
 def _alike(dense: nn.Module, compact: nn.Module) -> dict[str, nn.Module]:
     """Both, and where the compact one was exported with its norms folded, so is the dense one."""
-    others = dict(compact.named_modules())
-    gone = [
-        (conv, norm) for conv, norm in foldable(dense) if isinstance(others.get(norm), nn.Identity)
-    ]
+    identities = {
+        name_before(compact, name)
+        for name, module in compact.named_modules()
+        if isinstance(module, nn.Identity)
+    }
+    gone = [(conv, norm) for conv, norm in foldable(dense) if norm in identities]
     fold_norms(dense, gone)
     return dict(dense=dense, compact=compact)

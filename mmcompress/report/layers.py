@@ -15,23 +15,19 @@ Shape = tuple[int, ...]
 
 
 def kinds_of_layers(
-    dense: nn.Module,
-    compact: nn.Module,
-    names: list[str],
-    shapes: dict[str, Shape],
+    dense: nn.Module, narrowed: dict[str, nn.Module], shapes: dict[str, Shape]
 ) -> list[list[str]]:
     """Names of layers, those that do the same work together.
 
     Args:
         dense: The dense model.
-        compact: The compact one.
-        names: Convolutions that differ in width.
-        shapes: Shape of the input of each in the dense model.
+        narrowed: Narrower convolutions by the names of those that they replace.
+        shapes: Shape of the input of each in the dense model; the others don't run.
     """
     kinds: dict[tuple[str, str, Shape], list[str]] = {}
-    for name in names:
+    for name, conv in narrowed.items():
         if name in shapes:
-            key = (str(dense.get_submodule(name)), str(compact.get_submodule(name)), shapes[name])
+            key = (str(dense.get_submodule(name)), str(conv), shapes[name])
             kinds.setdefault(key, []).append(name)
     return list(kinds.values())
 

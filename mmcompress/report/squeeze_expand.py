@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.narrow import is_convolution
+from mmcompress.core.partial_add import name_before
 from mmcompress.core.unit import replace_module
 
 
@@ -63,14 +64,18 @@ class SqueezeExpand(nn.Module):
         return self.expand(self.conv(self.squeeze(x)))
 
 
-def narrowed_convs(dense: nn.Module, compact: nn.Module) -> list[str]:
-    """Names of the convolutions that have fewer channels in ``compact`` than in ``dense``."""
-    others = dict(compact.named_modules())
-    return [
-        name
+def narrowed_convs(dense: nn.Module, compact: nn.Module) -> dict[str, nn.Module]:
+    """Convolutions that have fewer channels in ``compact`` than in ``dense``, by name there."""
+    convs = {
+        name_before(compact, name): module
+        for name, module in compact.named_modules()
+        if is_convolution(module)
+    }
+    return {
+        name: convs[name]
         for name, conv in dense.named_modules()
-        if is_convolution(conv) and is_convolution(others.get(name)) and _differ(conv, others[name])
-    ]
+        if is_convolution(conv) and name in convs and _differ(conv, convs[name])
+    }
 
 
 def squeeze_expand(dense: nn.Module, compact: nn.Module) -> nn.Module:
@@ -84,10 +89,10 @@ def squeeze_expand(dense: nn.Module, compact: nn.Module) -> nn.Module:
         compact: The same model, narrower.
     """
     model = copy.deepcopy(dense)
-    for name in narrowed_convs(dense, compact):
+    for name, conv in narrowed_convs(dense, compact).items():
         wide = dense.get_submodule(name)
-        conv = copy.deepcopy(compact.get_submodule(name))
-        replace_module(model, name, SqueezeExpand(conv, wide.in_channels, wide.out_channels))
+        way = SqueezeExpand(copy.deepcopy(conv), wide.in_channels, wide.out_channels)
+        replace_module(model, name, way)
     return model
 
 

@@ -125,7 +125,7 @@ def test_real_times(pair):
     rows = benchmark.by_model([Runtime()], [1], [1])
     assert all(row['ms'] > 0 and row['conv_time_down'] is not None for row in rows)
     layers = benchmark.by_layer(threads=1, batch_size=2)
-    assert len(layers) == benchmark.kinds == 6
+    assert len(layers) == len(benchmark.kinds) == 6
     assert sum(row['count'] for row in layers) == 7
     assert layers[0]['layer'] == 'backbone.conv1'
     assert layers[0]['flops_down'] == pytest.approx(50)
