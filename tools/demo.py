@@ -31,6 +31,7 @@ from mmcompress.engine.launch import (
     read_config,
     run,
 )
+from mmcompress.engine.stages import Stage, stages_of
 from mmcompress.report import (
     compare_latency,
     complexity,
@@ -76,7 +77,10 @@ def train(cfg: Config, name: str) -> Path:
     work_dir = Path(cfg.work_dir)
     checkpoint = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
     stamp = work_dir / 'finished'
-    digest = hashlib.sha256((mmcompress.__version__ + cfg.pretty_text).encode()).hexdigest()
+    made_from = hashlib.sha256((mmcompress.__version__ + cfg.pretty_text).encode())
+    if cfg.load_from:
+        made_from.update(Path(cfg.load_from).read_bytes())
+    digest = made_from.hexdigest()
     if checkpoint.is_file() and stamp.is_file() and stamp.read_text() == digest:
         console.rule(f'{name}: already trained, {checkpoint}')
         return checkpoint
@@ -116,15 +120,41 @@ def top1(cfg: Config, checkpoint: Path, work_dir: Path) -> float:
     return float(QuietRunner.from_cfg(cfg).test()['accuracy/top1'])
 
 
-def measure_method(name: str, path: Path, args: argparse.Namespace) -> dict[str, Any]:
+def train_method(
+    name: str, path: Path, args: argparse.Namespace, trained: dict[Path, Path]
+) -> tuple[Config, Path]:
+    """Run the training of a method, or its several stages; returns config and checkpoint.
+
+    Args:
+        name: Of the method.
+        path: Its config.
+        args: Of the command line.
+        trained: Checkpoints by config; a stage that another method has run is not run again.
+    """
+    work_dir = Path(args.work_dir) / name
+    checkpoint: Path | None = None
+    for stage in stages_of(str(path)) or [Stage(name, str(path))]:
+        cfg = read_config(stage.config)
+        source = Path(stage.config).resolve()
+        if source not in trained:
+            alone = source == path.resolve()
+            cfg.work_dir = str(work_dir if alone else work_dir / stage.name)
+            if args.epochs:
+                cfg.train_cfg.max_epochs = args.epochs
+            if checkpoint:
+                cfg.load_from = str(checkpoint)
+            init_scope(cfg)
+            trained[source] = train(cfg, name if alone else f'{name}, {stage.name}')
+        checkpoint = trained[source]
+    return cfg, checkpoint
+
+
+def measure_method(
+    name: str, path: Path, args: argparse.Namespace, trained: dict[Path, Path]
+) -> dict[str, Any]:
     """Train, export and evaluate one method; returns its row and, as ``model``, the network."""
     work_dir = Path(args.work_dir) / name
-    cfg = read_config(str(path))
-    cfg.work_dir = str(work_dir)
-    if args.epochs:
-        cfg.train_cfg.max_epochs = args.epochs
-    init_scope(cfg)
-    checkpoint = train(cfg, name)
+    cfg, checkpoint = train_method(name, path, args, trained)
     static, static_checkpoint, model = to_plain(cfg, checkpoint, name)
     figures = complexity(model, IMAGE)
     return dict(
@@ -142,7 +172,8 @@ def measure_method(name: str, path: Path, args: argparse.Namespace) -> dict[str,
 def main() -> None:
     args = parse_args()
     warnings.filterwarnings('ignore')  # of old libraries, about each other
-    rows = [measure_method(name, path, args) for name, path in methods().items()]
+    trained: dict[Path, Path] = {}
+    rows = [measure_method(name, path, args, trained) for name, path in methods().items()]
     console.rule('latency, all models in turn')
     timed = compare_latency(
         {row['method']: row.pop('model') for row in rows}, torch.randn(BATCH, *IMAGE)

@@ -95,6 +95,9 @@ class FCF(CompressionAlgorithm):
         self.register_buffer('binary', torch.tensor(False))
         for parameter in self.scalars:
             parameter.requires_grad_(stage == 'factorize')
+        if stage == 'finetune':
+            # Whatever is loaded is evaluated, trained and exported with rounded scalars.
+            self.register_load_state_dict_post_hook(lambda algorithm, _: algorithm._settle())
 
     @property
     def scalars(self) -> list[torch.nn.Parameter]:
@@ -103,12 +106,8 @@ class FCF(CompressionAlgorithm):
 
     def start(self, optim_wrapper: OptimWrapper) -> None:
         """Set the widths from the weights, round the scalars, or hook into the optimizer."""
-        if not self.started:
-            self._set_widths()
-            self.started.fill_(True)
+        self._settle()
         if self.stage == 'finetune':
-            if not self.binary:
-                self.binarize()
             return
         if self.binary:
             raise CompressionError(
@@ -183,6 +182,14 @@ class FCF(CompressionAlgorithm):
         return 'its scalars are not binary yet; train it with stage="finetune" from here'
 
     # Private
+
+    def _settle(self) -> None:
+        """Set the widths, and round the scalars where that is due, once weights are loaded."""
+        if not self.started:
+            self._set_widths()
+            self.started.fill_(True)
+        if self.stage == 'finetune' and not self.binary:
+            self.binarize()
 
     def _thaw(self) -> None:
         """Scalars of frozen stages would learn nothing, and all filters there look alike."""
