@@ -19,6 +19,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from .errors import CompressionError, nearest
 from .narrow import channels_of, is_narrowable
+from .stand_ins import update_widths
 
 ADDS = (operator.add, operator.iadd, torch.add, 'add', 'add_')
 #: Those that change their first operand, and return it.
@@ -126,6 +127,7 @@ def add_partially(model: nn.Module, kept: dict[str, Tensor], of: dict[str, int])
     modules = dict(model.named_modules())
     for name, channels in kept.items():
         _check(model, modules, name, channels, of[name])
+    update_widths(model)  # a graph holds them as numbers
     # Which of two operands of an addition is expanded must not depend on the order of a file.
     expanded = [
         name

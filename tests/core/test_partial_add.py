@@ -101,6 +101,11 @@ BLOCKS = {
     ),
     'mmdet-basic': (lambda: block('mmdet.models.backbones.resnet.BasicBlock', 8, 8), 8, 2),
     'mmdet-bottleneck': (lambda: block('mmdet.models.backbones.resnet.Bottleneck', 16, 4), 16, 3),
+    'mmdet-res2net': (
+        lambda: block('mmdet.models.backbones.res2net.Bottle2neck', 16, 4, scales=2, base_width=32),
+        16,
+        3,
+    ),
     'mmseg-basic': (lambda: block('mmseg.models.backbones.resnet.BasicBlock', 8, 8), 8, 2),
     'mmpose-basic': (lambda: block('mmpose.models.backbones.resnet.BasicBlock', 8, 8), 8, 2),
 }
@@ -239,9 +244,6 @@ class Net(nn.Module):
     def _in_a_list(self, x, out, scale):
         return sum([x, *[out]][::-1]) + torch.stack([x, out])[1]
 
-    def _two_calls(self, x, out, scale):
-        return out + self.norm(x[:, : self.norm.num_features])
-
 
 PARTIAL = ['add', 'torch_add', 'tensor_add', 'shortcut_in_place', 'add_in_place', 'one_channel']
 PARTIAL += ['one_pixel']
@@ -361,6 +363,19 @@ def test_the_layout_stays(in_place):
     assert torch.equal(found, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(x, expected if in_place else before)
+
+
+def test_widths_in_attributes_are_those_of_now():
+    net = nn.Sequential(BLOCKS['mmdet-res2net'][0]()).eval()
+    keep = torch.tensor([0, 2])  # one channel of each of the two splits
+    narrow(net[0].conv1, out_keep=keep)
+    narrow(net[0].bn1, keep)
+    narrow(net[0].convs[0], keep[:1], keep[:1])
+    narrow(net[0].bns[0], keep[:1])
+    narrow(net[0].conv3, keep, torch.arange(5))
+    narrow(net[0].bn3, torch.arange(5))
+    assert add_partially(net, {'0.bn3': torch.arange(5)}, {'0.bn3': 16}) == []
+    assert net(torch.randn(2, 16, 6, 6)).shape == (2, 16, 6, 6)
 
 
 def test_numbers_of_two_kinds():
