@@ -6,7 +6,6 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.logging import print_log
 from torch import nn
 
 from mmcompress.core.budget import Budget
@@ -128,17 +127,11 @@ class FCFMutator(ChannelMutator):
             for name, unit in self.units.items()
             if unit.partial and len(kept[name]) < unit.num_channels
         }
-        expanded = add_partially(
+        add_partially(
             static,
             {layer: kept[name] for layer, name in partial.items()},
             {layer: self.units[name].num_channels for layer, name in partial.items()},
         )
-        for layer in expanded:
-            print_log(
-                f'{layer}: its channels are not simply added to others; they are filled up with '
-                'zeros instead, which costs time',
-                logger='current',
-            )
 
     # Private
 
