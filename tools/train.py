@@ -118,6 +118,8 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
         own.cfg_options, own.resume = stage.options(args.cfg_options, names), None
         cfg = load_config(own)
         apply_arguments(cfg, own)
+        if configs:
+            cfg.load_from = None  # the stage before will give it
         check(cfg)
         configs[stage.name] = cfg
     return configs

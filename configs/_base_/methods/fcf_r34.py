@@ -1,0 +1,2 @@
+# FCF for the ResNet-34 backbone of any OpenMMLab library: as for ResNet-18.
+_base_ = ['fcf_r18.py']

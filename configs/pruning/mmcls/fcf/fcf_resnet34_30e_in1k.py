@@ -1,0 +1,26 @@
+# FCF on ResNet-34, ImageNet, stage 1: which filters of each layer can go; sparse rate 0.25.
+# From mmpretrain's network (73.62 top-1).
+# Counted here: 2442M MACs (dense 3671M), 14.40M parameters (21.80M).
+_base_ = [
+    'mmpretrain::_base_/models/resnet34.py',
+    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    'mmpretrain::_base_/default_runtime.py',
+    '../../../_base_/methods/fcf_r34.py',
+    '../../../_base_/schedules/fcf_30e.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+load_from = (
+    'https://download.openmmlab.com/mmclassification/v0/resnet/'
+    'resnet34_8xb32_in1k_20210831-f257d4e6.pth'
+)
+
+flops_shape = (224, 224)  # height and width
+
+auto_scale_lr = dict(base_batch_size=256)  # 8 GPUs x 32 images
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)
