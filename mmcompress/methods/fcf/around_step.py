@@ -49,10 +49,11 @@ def around_step(
     decaying = _Decay(chosen)
 
     def start(optimizer: Optimizer, *_: Any) -> None:
-        if getattr(optimizer, 'grad_scale', None) is not None:
+        # Set for the time of a step of an optimizer that unscales, and skips steps, by itself.
+        if getattr(optimizer, 'found_inf', None) is not None:
             raise CompressionError(
-                'optim_wrapper.optimizer: fused=True leaves gradients scaled under AMP, but FCF '
-                'mixes its own with them; set fused=False'
+                'optim_wrapper.optimizer: with fused=True the optimizer itself unscales gradients '
+                'and skips steps under AMP, where FCF cannot see it; set fused=False'
             )
         before()
         decaying.suspend(optimizer)

@@ -113,7 +113,10 @@ class FactorizedNorm(nn.Module):
         for start, end, op in self._scales:
             if start > position:
                 yield out.new_ones(start - position)
-            yield op.scalars.to(out.dtype)
+            factors = op.scalars.to(out.dtype)
+            # Behind a flattened feature map several channels stand for one.
+            each = (end - start) // len(factors)
+            yield factors if each == 1 else factors.repeat_interleave(each)
             position = end
         if position < out.shape[1]:
             yield out.new_ones(out.shape[1] - position)
