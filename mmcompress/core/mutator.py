@@ -209,21 +209,28 @@ class ChannelMutator(BaseModule, ABC):
     def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:
         given = self.channel_unit_cfg['units']
         if any('channels' in unit for unit in given.values()):
-            return self._check_units(given, architecture)
+            return self._choose(self._check_units(given, architecture), architecture)
         self.analysis = TASK_UTILS.build(self.parse_cfg).analyze(architecture)
         log_analysis(self.analysis)
+        chosen = self._choose(self.analysis.units, architecture)
         for name in given:
-            if name not in self.analysis.units:
+            if name not in chosen and name not in self.refused:
                 why = self.analysis.rejected.get(name)
                 if why:
                     why = f'cannot be used: {why}'
                 else:
-                    why = (
-                        'is no channel unit; the nearest names are '
-                        f'{nearest(name, self.analysis.units)}'
-                    )
+                    why = f'is no channel unit; the nearest names are {nearest(name, chosen)}'
                 raise CompressionError(f'channel_unit_cfg.units: {name!r} {why}')
-        return self.analysis.units
+        return chosen
+
+    def _choose(
+        self, configs: dict[str, UnitConfig], architecture: nn.Module
+    ) -> dict[str, UnitConfig]:
+        """What the method makes units of.
+
+        Methods that leave some out, or split them, extend it, and say why in ``refused``.
+        """
+        return configs
 
     def _check_units(self, given: dict, architecture: nn.Module) -> dict[str, UnitConfig]:
         """The units of a config, if narrowing them leaves a model that runs."""

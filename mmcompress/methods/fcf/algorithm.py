@@ -8,7 +8,6 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from torch import Tensor
 
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError
@@ -131,7 +130,7 @@ class FCF(CompressionAlgorithm):
         for unit in self.mutator.mutable_units:
             v = unit.op.v
             if self.criterion == 'l1':
-                v.copy_(_l1_norms(unit.op.weight))
+                v.copy_(unit.magnitudes())
             rounded = keep_largest(unit.rows, unit.width // unit.groups).flatten()
             gap = max(gap, float((v - v.round()).abs().max()))
             differing += int(((v > THRESHOLD) != rounded.bool()).sum())
@@ -185,11 +184,31 @@ class FCF(CompressionAlgorithm):
 
     def _settle(self) -> None:
         """Set the widths, and round the scalars where that is due, once weights are loaded."""
-        if not self.started:
+        untrained = not self.started
+        if untrained:
             self._set_widths()
             self.started.fill_(True)
+        else:
+            self._check_widths()
         if self.stage == 'finetune' and not self.binary:
+            if untrained and self.criterion == 'v':
+                raise CompressionError(
+                    'stage is "finetune", but no checkpoint of stage="factorize" was loaded, all '
+                    'scalars are alike; set load_from to one, or criterion="l1"'
+                )
             self.binarize()
+
+    def _check_widths(self) -> None:
+        """A checkpoint brings its widths; those of the config have to be the same."""
+        if self.mutator.widths == 'magnitude':
+            return
+        for name, unit in self.mutator.units.items():
+            if unit.width != unit.asked:
+                raise CompressionError(
+                    f'target_pruning_ratio: {name!r} is to keep {unit.asked} of '
+                    f'{unit.num_channels} filters, but {unit.width} in the loaded checkpoint; '
+                    'both stages need the same keep ratios'
+                )
 
     def _thaw(self) -> None:
         """Scalars of frozen stages would learn nothing, and all filters there look alike."""
@@ -203,7 +222,7 @@ class FCF(CompressionAlgorithm):
         if self.mutator.widths != 'magnitude':
             return
         units = self.mutator.mutable_units
-        scores = [_l1_norms(unit.op.weight) for unit in units]
+        scores = [unit.magnitudes() for unit in units]
         for unit, width in zip(units, magnitude_widths(scores, self.keep_ratio), strict=True):
             divisor = unit.config.divisor
             unit.width = max(width // divisor, 1) * divisor
@@ -223,11 +242,6 @@ class FCF(CompressionAlgorithm):
 
     def _after_step(self) -> None:
         self.admm.ascend(self.admm.pad([p.detach() for p in self.scalars]))
-
-
-def _l1_norms(weight: Tensor) -> Tensor:
-    """Mean absolute weight of each filter, ``Tensor[n]`` of ``Tensor[n, c, k, k]``."""
-    return weight.detach().abs().flatten(1).mean(1)
 
 
 def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float, criterion: str) -> None:

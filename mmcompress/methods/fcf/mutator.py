@@ -13,6 +13,7 @@ from mmcompress.core.channels import ChannelRange, UnitConfig, narrow_layers
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.followers import norms_behind
 from mmcompress.core.mutator import ChannelMutator
+from mmcompress.core.narrow import is_pass_through
 from mmcompress.core.partial_add import add_partially
 from mmcompress.registry import MODELS
 
@@ -135,13 +136,17 @@ class FCFMutator(ChannelMutator):
 
     # Private
 
-    def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:
-        found = super()._unit_configs(architecture)
+    def _choose(
+        self, configs: dict[str, UnitConfig], architecture: nn.Module
+    ) -> dict[str, UnitConfig]:
+        found, configs = configs, {}
         modules = dict(architecture.named_modules())
-        image_channels = next(m for m in modules.values() if isinstance(m, nn.Conv2d)).in_channels
-        configs = {}
+        convolutions = (m for m in modules.values() if isinstance(m, nn.Conv2d))
+        image_channels = next((m.in_channels for m in convolutions), None)
         for config in found.values():
-            filters = [c for c in config.producers if isinstance(modules[c.name], nn.Conv2d)]
+            # Norms and depthwise convolutions hand on the channels of others.
+            sources = [c for c in config.producers if not is_pass_through(modules[c.name])]
+            filters = [c for c in sources if isinstance(modules[c.name], nn.Conv2d)]
             wanted = [
                 channel
                 for channel in filters
@@ -149,13 +154,19 @@ class FCFMutator(ChannelMutator):
                 and modules[channel.name].in_channels != image_channels
             ]
             if not wanted:
+                self.refused[config.name] = 'mutator_cfg.skip, or it reads the image'
                 continue
-            if self.scope == 'unit' or len(filters) == 1:
+            if self.scope == 'unit' or len(sources) == 1:
                 configs[config.name] = config
                 continue
-            for part in self._parts(config, wanted):
-                configs[part.name] = part
-        return configs
+            parts = {part.name: part for part in self._parts(config, wanted)}
+            configs.update(parts)
+            if config.name not in parts:
+                self.refused[config.name] = 'with scope="filter" its convolutions are units'
+        order = list(modules)
+        return dict(
+            sorted(configs.items(), key=lambda item: order.index(item[1].producers[0].name))
+        )
 
     def _parts(self, config: UnitConfig, wanted: list[ChannelRange]) -> list[UnitConfig]:
         """A partial unit for each convolution whose channels are added to those of others.

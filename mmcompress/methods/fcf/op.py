@@ -85,7 +85,8 @@ class FactorizedNorm(nn.Module):
     """A norm that multiplies what it puts out by the scalars of the filters in front of it.
 
     Args:
-        norm: The norm to stand in for.
+        norm: The norm to stand in for; or another layer that hands channels on, such as a
+            shortcut that pads them.
 
     Attributes:
         norm: That norm.

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.channels import ChannelRange, UnitConfig
-from mmcompress.core.narrow import is_pass_through
 from mmcompress.core.unit import ChannelUnit, replace_module
 from mmcompress.registry import MODELS
 
@@ -31,6 +30,7 @@ class FCFUnit(ChannelUnit):
             convolutions), each a row of ADMM's tensors.
         norms: Name of the norm directly behind a convolution, by name of the convolution.
         op: The owner of the scalars, once :meth:`prepare` has run.
+        ops: That and the ops that share them.
     """
 
     def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
@@ -38,11 +38,17 @@ class FCFUnit(ChannelUnit):
         super().__init__(config, choice, divisor)
         self.norms: dict[str, str] = {}
         self.op: FactorizedConv2d | None = None
+        self.ops: list[FactorizedConv2d] = []
 
     @property
     def partial(self) -> bool:
         """Whether the channels are added to others and have no consumers of their own."""
         return all(channel.is_output for channel in self.config.channels)
+
+    @property
+    def asked(self) -> int:
+        """The width that the keep ratio asks for; a checkpoint may have brought another."""
+        return super().width
 
     @property
     def width(self) -> int:
@@ -77,13 +83,14 @@ class FCFUnit(ChannelUnit):
     def prepare(self, architecture: nn.Module) -> list[ChannelRange]:
         """Swap convolutions and norms for ops; while FCF trains every width is the dense one."""
         width = self.width
-        norms = self._norms(architecture)
+        scaled = self._scaled(architecture)
         for channel in self.filters(architecture):
             op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
-            op.scaled_by_norm = self.norms.get(channel.name) in norms
+            op.scaled_by_norm = self.norms.get(channel.name) in scaled
             replace_module(architecture, channel.name, op)
             self.op = self.op or op
-        for name, channel in norms.items():
+            self.ops.append(op)
+        for name, channel in scaled.items():
             norm = architecture.get_submodule(name)
             if not isinstance(norm, FactorizedNorm):
                 norm = FactorizedNorm(norm)
@@ -98,20 +105,31 @@ class FCFUnit(ChannelUnit):
         return self.op.v.detach().view(self.groups, -1)
 
     @torch.no_grad()
+    def magnitudes(self) -> Tensor:
+        """``Tensor[n]``: mean absolute weight of each filter, over all convolutions."""
+        weights = [op.weight.flatten(1) for op in self.ops]
+        return torch.cat(weights, 1).abs().mean(1)
+
+    @torch.no_grad()
     def kept(self) -> Tensor:
         """LongTensor[k] of the channels with the largest scalars, ascending."""
         return keep_largest(self.rows, self.width // self.groups).flatten().nonzero().flatten()
 
-    def _norms(self, architecture: nn.Module) -> dict[str, ChannelRange]:
-        """The norms that hand the unit's channels on."""
+    def _scaled(self, architecture: nn.Module) -> dict[str, ChannelRange]:
+        """What else than filters would put something into channels whose scalar is zero."""
+        filters = self.filters(architecture)
         return {
             channel.name: channel
             for channel in self.config.producers
-            if _is_norm(architecture.get_submodule(channel.name))
+            if channel not in filters and not _keeps_zero(architecture.get_submodule(channel.name))
         }
 
 
-def _is_norm(layer: nn.Module) -> bool:
-    if isinstance(layer, FactorizedNorm):
-        return True
-    return is_pass_through(layer) and not isinstance(layer, (nn.Conv2d, nn.PReLU))
+def _keeps_zero(layer: nn.Module) -> bool:
+    """Whether a channel that is zero comes out as zero, and no other takes its place.
+
+    Norms add a bias, a shortcut that pads puts other channels there.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return layer.bias is None
+    return isinstance(layer, nn.PReLU)
