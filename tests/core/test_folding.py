@@ -1,6 +1,7 @@
 """core/folding.py: a batch norm becomes part of the convolution in front of it."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -9,6 +10,10 @@ from torch import fx, nn
 
 from mmcompress.core import CompressionError, sub_model
 from mmcompress.core.folding import fold_norms, foldable
+from mmcompress.core.narrow import narrow
+from mmcompress.core.onnx import export_onnx
+from mmcompress.core.partial_add import add_partially, partial_adds_of
+from mmcompress.core.subnet import layer_widths
 
 
 def restless(model):
@@ -116,6 +121,27 @@ def test_blocks_that_are_graphs(classifier_cfg):
     assert isinstance(folded.backbone.layer1[0], fx.GraphModule)
     assert not norms_of(folded)
     assert largest_gap(model, folded, 3, 32, 32) < 1e-5
+
+
+def test_blocks_that_add_partially(classifier_cfg, tmp_path):
+    """As exports of scope `filter` have them: rebuilt from the file, and written as ONNX."""
+    dense = MODELS.build(classifier_cfg(8))
+    model = restless(copy.deepcopy(dense))
+    keep = torch.tensor([1, 2, 5, 7, 12])
+    layer = 'backbone.layer1.0.bn2'
+    narrow(model.get_submodule('backbone.layer1.0.conv2'), None, keep)
+    narrow(model.get_submodule(layer), None, keep)
+    add_partially(model, {layer: keep}, {layer: 16})
+    subnet = dict(layers=layer_widths(dense, model), partial_adds=partial_adds_of(model))
+    folded = copy.deepcopy(model)
+    subnet['folded'] = fold_norms(folded)
+    assert ['backbone.layer1.0.conv2', layer] in [list(pair) for pair in subnet['folded']]
+    assert not norms_of(folded)
+    assert largest_gap(model, folded, 3, 32, 32) < 1e-5
+    built = sub_model(classifier_cfg(8), json.loads(json.dumps(subnet)))
+    built.load_state_dict(folded.state_dict())
+    assert largest_gap(built.eval(), folded, 3, 32, 32) == 0
+    assert export_onnx(built, tmp_path / 'a.onnx', (3, 32, 32))['onnx_difference'] < 1e-4
 
 
 def test_a_layer_in_two_places_keeps_its_norm_in_the_other():
