@@ -10,8 +10,6 @@ custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 _pose = dict(_base_.model)
 _pose['backbone'] = dict(_pose['backbone'], init_cfg=None)  # all weights are loaded below
-# Squared errors of heatmaps are small, which Adam, mmpose's choice, evens out and SGD does not.
-_pose['head'] = dict(_pose['head'], loss=dict(_pose['head']['loss'], loss_weight=100))
 model = dict(_delete_=True, architecture=_pose, **_base_.compression)
 load_from = (
     'https://download.openmmlab.com/mmpose/v1/body_2d_keypoint/topdown_heatmap/coco/'

@@ -1,0 +1,10 @@
+# FCF on the detector of the demo, second stage: the scalars of
+# fcf_faster-rcnn_r18_digits_factorize.py are rounded, and what is left is trained on, with a tenth
+# of the dense network's learning rate at first.
+_base_ = ['fcf_faster-rcnn_r18_digits_factorize.py']
+
+model = dict(stage='finetune')
+
+optim_wrapper = dict(optimizer=dict(lr=0.002, momentum=0.9, weight_decay=1e-4))
+param_scheduler = dict(milestones=[3, 5])
+train_cfg = dict(max_epochs=6)

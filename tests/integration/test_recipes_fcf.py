@@ -1,0 +1,181 @@
+"""The FCF recipes: three stages that fit each other, and the networks that they lead to."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmcompress.core.checkpoint import check_fits
+from mmcompress.core.export import compare
+from mmcompress.core.subnet import to_static
+from mmcompress.engine.launch import build_algorithm, build_model, read_config
+from mmcompress.engine.stages import stages_of
+from mmcompress.methods.fcf import FCF
+from mmcompress.report.models import dense_and_compact
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+FILES = sorted(CONFIGS.glob('pruning/*/fcf/*.py'))
+ALL_IN_ONE = [file for file in FILES if file.name.startswith('fcf_stages_')]
+DEMOS = sorted(CONFIGS.glob('demo/fcf_*_r18_digits.py'))
+IDS = dict(ids=lambda file: file.stem)
+
+#: FLOPs reductions of ResNet-34 in percent, as published.
+REDUCTIONS = {'down27': 26.83, 'down41': 41.37, 'down55': 54.87, 'down66': 66.05}
+
+
+@functools.cache
+def _read(file: Path) -> Config:
+    return read_config(str(file))
+
+
+def _stages(file: Path) -> dict[str, tuple[Path, Config]]:
+    """Path and config of each stage, by name."""
+    paths = {stage.name: Path(stage.config) for stage in stages_of(str(file))}
+    return {name: (path, _read(path)) for name, path in paths.items()}
+
+
+def _last_checkpoint(path: Path, cfg: Config) -> str:
+    """Where the tools leave it, unless told otherwise."""
+    length = cfg.train_cfg.get('max_epochs')
+    name = f'epoch_{length}' if length else f'iter_{cfg.train_cfg.max_iters}'
+    return f'work_dirs/{path.stem}/{name}.pth'
+
+
+def test_four_files_a_network() -> None:
+    """And beside those of CIFAR-10, where nobody publishes weights, a dense network."""
+    kinds = {
+        kind: {f.name for f in FILES if f.name.startswith(f'{kind}_')}
+        for kind in ('dense', 'fcf_stages', 'fcf_compact', 'fcf_finetune')
+    }
+    others = {f.name for f in FILES} - set().union(*kinds.values())
+    assert len(ALL_IN_ONE) == 17
+    assert {len(names) for names in (kinds['fcf_compact'], kinds['fcf_finetune'], others)} == {17}
+    assert len(kinds['dense']) == 4
+
+
+@pytest.mark.parametrize('file', ALL_IN_ONE + DEMOS, **IDS)
+def test_each_stage_starts_where_the_one_before_ends(file: Path) -> None:
+    stages = _stages(file)
+    (first, factorize), (_, finetune) = stages['factorize'], stages['finetune']
+    assert list(stages)[-2:] == ['factorize', 'finetune']
+    # All that the second says otherwise: so the checkpoint of one is that of the other.
+    assert finetune.model == dict(factorize.model, stage='finetune')
+    if file in DEMOS:
+        return
+    assert finetune.load_from == _last_checkpoint(first, factorize)
+    if 'dense' in stages:
+        path, dense = stages['dense']
+        assert factorize.load_from == _last_checkpoint(path, dense)
+        assert factorize.model.architecture == dense.model
+    else:
+        assert factorize.load_from.startswith('https://download.openmmlab.com/')
+    compact = _read(file.with_name(file.name.replace('fcf_stages_', 'fcf_compact_')))
+    assert compact.model.fix_subnet == finetune.model
+    assert compact.model.cfg == finetune.model.architecture
+    # That of stage 1 is no export; tools/test.py looks for one in the work dir.
+    assert compact.load_from is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'admm', 'batch', 'epochs', 'milestones'),
+    [
+        ('resnet20_{}e_cifar10', (0.01, 1.01, 0.99), 128, 150, [60, 120]),
+        ('resnet110_{}e_cifar10', (0.01, 1.01, 0.99), 128, 150, [60, 120]),
+        ('resnet34_{}e_in1k', (0.001, 1.005, 0.65), 256, 90, [30, 60]),
+        ('resnet50_{}e_in1k', (0.001, 1.005, 0.65), 256, 90, [30, 60]),
+    ],
+)
+def test_published_training(
+    name: str, admm: tuple, batch: int, epochs: int, milestones: list[int]
+) -> None:
+    folder = CONFIGS / 'pruning/mmcls/fcf'
+    factorize = _read(folder / f'fcf_{name.format(30)}.py')
+    finetune = _read(folder / f'fcf_finetune_{name.format(epochs)}.py')
+    model = factorize.model
+    assert (model.rho, model.mu, model.alpha, model.target_pruning_ratio) == (*admm, 0.75)
+    assert model.mutator_cfg['scope'] == 'filter'
+    assert factorize.auto_scale_lr.base_batch_size == batch
+    for cfg, optimizer, steps, length in (
+        (factorize, dict(type='SGD', lr=0.1), [10, 20], 30),
+        (
+            finetune,
+            dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+            milestones,
+            epochs,
+        ),
+    ):
+        assert cfg.optim_wrapper.optimizer == optimizer
+        schedule = dict(type='MultiStepLR', by_epoch=True, milestones=steps, gamma=0.1)
+        assert cfg.param_scheduler == schedule
+        assert cfg.train_cfg.max_epochs == length
+
+
+@pytest.mark.parametrize('scope', ['', '_unit'])
+@pytest.mark.parametrize('name', REDUCTIONS)
+def test_published_reductions_of_resnet34(tool: ModuleType, name: str, scope: str) -> None:
+    """As tools/get_flops.py counts them."""
+    get_flops = tool.module('get_flops')
+    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e_in1k_{name}{scope}.py')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        macs = {
+            key: get_flops.report(key, model, get_flops.image_shape(cfg, None))['macs']
+            for key, model in dense_and_compact(cfg).items()
+        }
+    reduction = 100 * (1 - macs['compact'] / macs['dense'])
+    assert reduction == pytest.approx(REDUCTIONS[name], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ('stem', 'convolutions'),
+    [
+        ('mmcls/fcf/fcf_compact_resnet20_cifar10', 18),
+        ('mmcls/fcf/fcf_compact_resnet34_in1k', 32),
+        ('mmcls/fcf/fcf_compact_resnet34_in1k_down41_unit', 20),
+        ('mmcls/fcf/fcf_compact_resnet50_in1k', 48),
+        ('mmdet/fcf/fcf_compact_faster_rcnn_resnet50_coco', 48),
+        ('mmseg/fcf/fcf_compact_pointrend_resnet50_cityscapes', 48),
+        ('mmpose/fcf/fcf_compact_topdown_heatmap_resnet50_coco', 48),
+    ],
+)
+def test_the_compact_config_takes_an_export(stem: str, convolutions: int) -> None:
+    """Strictly, and it then computes the same, whichever filters were kept."""
+    cfg = _read(CONFIGS / f'pruning/{stem}.py')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.manual_seed(0)
+        algorithm, compact = MODELS.build(cfg.model.fix_subnet), build_model(cfg)
+    units = algorithm.mutator.units
+    # Of blocks only: neither stem nor shortcuts (units that share channels with them apart).
+    assert len(units) == convolutions
+    assert all('.layer' in name or '_unit' in stem for name in units)
+    for unit in units.values():
+        torch.nn.init.uniform_(unit.op.v)
+    algorithm.binarize()
+    static = to_static(algorithm)
+    compact.load_state_dict(static.state_dict())
+    assert compare(algorithm, compact)[0] < 1e-5
+
+
+@pytest.mark.parametrize('depth', [32, 56, 110])
+def test_deeper_networks_for_cifar10(depth: int) -> None:
+    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet{depth}_30e_cifar10.py')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        algorithm = build_algorithm(cfg)
+    assert len(algorithm.mutator.units) == depth - 2
+    assert {unit.width for unit in algorithm.mutator.units.values()} == {12, 24, 48}
+
+
+@pytest.mark.parametrize('file', DEMOS, **IDS)
+def test_demo_of_each_task(file: Path) -> None:
+    """Built, and the second stage takes what the first saves."""
+    stages = _stages(file)
+    with DefaultScope.overwrite_default_scope(stages['factorize'][1].default_scope):
+        factorize, finetune = (build_algorithm(stages[n][1]) for n in ('factorize', 'finetune'))
+    assert isinstance(finetune, FCF)
+    assert len(finetune.mutator.units) == 16
+    check_fits(finetune, factorize.state_dict(), 'stage 1')
