@@ -36,7 +36,7 @@ from mmcompress.engine.launch import (
     read_config,
     run,
 )
-from mmcompress.engine.stages import Stage, finished, stages_of
+from mmcompress.engine.stages import Progress, Stage, progress_of, stages_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -128,20 +128,23 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
 def train_stages(args: argparse.Namespace, stages: list[Stage]) -> None:
     """Train all stages, each from the checkpoint of the one before, and export the last."""
     configs = stage_configs(args, stages)
-    checkpoint: str | None = None
+    done: Progress | None = None
     for name, cfg in configs.items():
-        before, checkpoint = checkpoint, None
+        before, done = done, None
         if args.resume:
-            checkpoint = finished(cfg.work_dir, cfg.train_cfg)
-            cfg.resume = checkpoint is None and find_latest_checkpoint(cfg.work_dir) is not None
-        if checkpoint is None:
-            if before and not cfg.resume:
-                cfg.load_from = before
+            done = progress_of(cfg.work_dir, cfg.train_cfg, before.written if before else '')
+        if done is None or not done.finished:
+            cfg.resume = done is not None
+            if cfg.resume:
+                cfg.load_from = None
+            elif before:
+                cfg.load_from = before.checkpoint
             print_log(f'stage {name}: {cfg.work_dir}', logger='current')
             train(cfg)
-            checkpoint = find_latest_checkpoint(cfg.work_dir)
+            barrier()  # the last checkpoint is there for all ranks
+            done = progress_of(cfg.work_dir, cfg.train_cfg)
     if 'architecture' in cfg.model:
-        infer(cfg, checkpoint, Path(cfg.work_dir).parent)
+        infer(cfg, done.checkpoint, Path(cfg.work_dir).parent)
 
 
 def infer(cfg: Config, checkpoint: str, folder: Path) -> None:

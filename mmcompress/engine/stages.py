@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ class Stage:
     name: str
     config: str
     cfg_options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether the name can be a folder and a prefix, and the rest is of the right type."""
+        return (
+            isinstance(self.name, str)
+            and bool(re.fullmatch(r'[^/\\.\s]+', self.name))
+            and isinstance(self.config, str)
+            and isinstance(self.cfg_options, dict)
+        )
 
     def options(self, given: dict[str, Any] | None, names: list[str]) -> dict[str, Any]:
         """The user's options for this stage, on top of its own.
@@ -62,12 +73,16 @@ def stages_of(path: str) -> list[Stage]:
         raise CompressionError(f'stages is {stages!r}; it has to be a list of dicts')
     found: list[Stage] = []
     for index, stage in enumerate(stages):
+        given = stage
         try:
-            stage = Stage(**stage)
+            stage = Stage(**given)
         except TypeError:
+            stage = None
+        if not stage or not stage.is_well_formed:
             raise CompressionError(
-                f'stages[{index}] is {stage!r}; it has to be a dict with name and config'
-            ) from None
+                f'stages[{index}] is {given!r}; it has to be a dict of name (a word without a '
+                'slash or dot), config (a path) and, as it may be, cfg_options (a dict)'
+            )
         file = Path(path).parent / stage.config
         if not file.is_file():
             beside = [other.name for other in file.parent.glob('*.py')]
@@ -82,14 +97,40 @@ def stages_of(path: str) -> list[Stage]:
     return found
 
 
-def finished(work_dir: str, train_cfg: dict[str, Any]) -> str | None:
-    """The last checkpoint of a training that has run to its end, ``None`` of any other."""
+@dataclass
+class Progress:
+    """How far the training of a stage has come.
+
+    Attributes:
+        checkpoint: Its last one.
+        finished: Whether it is that of the end.
+        written: When, as text that sorts by time.
+    """
+
+    checkpoint: str
+    finished: bool
+    written: str
+
+
+def progress_of(work_dir: str, train_cfg: dict[str, Any], since: str = '') -> Progress | None:
+    """Where a stage that was started before goes on.
+
+    Args:
+        work_dir: The folder of the stage.
+        train_cfg: Of its config.
+        since: ``written`` of the stage before. What is older was made from another checkpoint
+            than that one, and doesn't count.
+
+    Returns:
+        ``None`` if the stage has to begin anew.
+    """
     path = find_latest_checkpoint(work_dir)
     if path is None or not Path(path).is_file():
         return None
     meta = load_checkpoint_file(path).get('meta', {})
-    if train_cfg.get('by_epoch', True):
-        done, total = meta.get('epoch', 0), train_cfg.get('max_epochs')
-    else:
-        done, total = meta.get('iter', 0), train_cfg.get('max_iters')
-    return path if total is not None and done >= total else None
+    written = meta.get('time', '')
+    if written < since:
+        return None
+    unit = 'epoch' if 'max_epochs' in train_cfg else 'iter'
+    total = train_cfg.get(f'max_{unit}s')
+    return Progress(path, total is not None and meta.get(unit, 0) >= total, written)

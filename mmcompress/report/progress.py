@@ -36,7 +36,8 @@ def read_progress(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise CompressionError(f'work_dir: there is no folder {str(work_dir)!r}')
-    files = sorted(work_dir.glob(f'*/{PROGRESS}'))  # the folders' names are times
+    # The folders' names are times; a killed training may have left an empty file.
+    files = sorted(file for file in work_dir.glob(f'*/{PROGRESS}') if file.stat().st_size)
     if not files:
         below = sorted({str(path.parents[1]) for path in work_dir.glob(f'*/*/{PROGRESS}')})
         hint = f'; there is some in {", ".join(below)}' if below else ''
@@ -64,7 +65,7 @@ def progress_plot(
         title: A heading.
     """
     numbers = [k for k, v in rows[0].items() if isinstance(v, (int, float)) and k not in TIME]
-    names = [name for name in numbers if len({row[name] for row in rows}) > 1]
+    names = [name for name in numbers if len({row[name] for row in rows}) > 1] or numbers
     images = 'histogram' in rows[0]
     heights = [2.5] * images + [1] * len(names)
     figure = Figure(figsize=(7, 1 + sum(heights)), layout='constrained')

@@ -254,7 +254,7 @@ def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float, crit
             raise CompressionError(f'{key} is {value!r}; it has to be a number')
     if not 0 < rho <= rho_max:
         raise CompressionError(f'rho is {rho}; it has to be above 0 and at most rho_max={rho_max}')
-    if mu < 1:
-        raise CompressionError(f'mu is {mu}; it has to be at least 1')
+    if not 1 <= mu < float('inf'):
+        raise CompressionError(f'mu is {mu}; it has to be at least 1, and finite')
     if not 0 <= alpha <= 1:
         raise CompressionError(f'alpha is {alpha}; it has to be from 0 to 1')

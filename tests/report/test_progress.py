@@ -1,0 +1,78 @@
+"""report/progress.py: the history of a training, of all its starts, and its picture."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mmcompress.core import CompressionError
+from mmcompress.report import progress_plot, read_progress
+
+
+def row(iteration, **more):
+    counts = np.zeros(20, int)
+    counts[iteration % 20], counts[16] = 3, 7
+    return dict(
+        epoch=iteration // 4, iteration=iteration, gap_mean=1 / iteration, rho=0.1 * iteration,
+        filters=10, histogram=counts.tolist(), edges=[-0.25, 1.25], **more,
+    )  # fmt: skip
+
+
+def write(folder, rows):
+    folder.mkdir(parents=True)
+    text = ''.join(json.dumps(r) + '\n' for r in rows)
+    (folder / 'progress.jsonl').write_text(text)
+
+
+def test_one_start(tmp_path):
+    rows = [row(i) for i in (4, 8, 12)]
+    write(tmp_path / '20260101_000000', rows)
+    assert read_progress(tmp_path) == rows
+
+
+def test_a_resumed_training(tmp_path):
+    """Killed after the third pass, resumed after the second."""
+    write(tmp_path / '20260101_000000', [row(4), row(8), row(12, first=True)])
+    write(tmp_path / '20260101_010000', [row(12), row(16)])
+    found = read_progress(tmp_path)
+    assert [r['iteration'] for r in found] == [4, 8, 12, 16]
+    assert 'first' not in found[2]
+
+
+def test_a_training_that_was_started_again(tmp_path):
+    write(tmp_path / '20260101_000000', [row(4), row(8), row(12)])
+    write(tmp_path / '20260102_000000', [row(5), row(10)])
+    write(tmp_path / '20260102_000001', [])
+    write(tmp_path / '20260103_000000', [row(3)])
+    assert read_progress(tmp_path) == [row(3)]
+
+
+@pytest.mark.parametrize('make', ['nothing', 'folder', 'empty'])
+def test_no_progress(tmp_path, make):
+    folder = tmp_path / 'run'
+    if make != 'nothing':
+        folder.mkdir()
+    if make == 'empty':
+        write(folder / '20260101_000000', [])
+    with pytest.raises(CompressionError, match=f'work_dir: .*{folder}'):
+        read_progress(folder)
+
+
+def test_stages_have_it_one_folder_further_down(tmp_path):
+    write(tmp_path / 'factorize' / '20260101_000000', [row(4)])
+    with pytest.raises(CompressionError, match='there is some in .*factorize'):
+        read_progress(tmp_path)
+
+
+@pytest.mark.parametrize('count', [1, 5])
+@pytest.mark.parametrize('histogram', [True, False])
+def test_picture(tmp_path, count, histogram):
+    rows = [row(4 * i) for i in range(1, count + 1)]
+    if not histogram:
+        rows = [{k: v for k, v in r.items() if k != 'histogram'} for r in rows]
+    path = tmp_path / 'new' / 'p.png'
+    progress_plot(rows, path, title='run')
+    image = imread(path)
+    assert image.shape[1] > 500
+    assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 20
