@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -179,3 +180,37 @@ def test_demo_of_each_task(file: Path) -> None:
     assert isinstance(finetune, FCF)
     assert len(finetune.mutator.units) == 16
     check_fits(finetune, factorize.state_dict(), 'stage 1')
+
+
+def test_a_detector_through_all_stages(tool: ModuleType, tmp_path: Path) -> None:
+    """In one command; what is exported scores as the last stage did, to the last digit."""
+    options = (
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=4',
+        'train_dataloader.dataset.indices=32',
+        'val_dataloader.dataset.indices=12',
+        'test_dataloader.dataset.indices=12',
+        # Any box counts, whatever its class: after seconds of training no class is right.
+        'val_evaluator.metric=proposal',
+        'test_evaluator.metric=proposal',
+        'dense.model.test_cfg.rcnn.score_thr=0.0',
+        'factorize.model.architecture.test_cfg.rcnn.score_thr=0.0',
+        'finetune.model.architecture.test_cfg.rcnn.score_thr=0.0',
+    )
+    config = 'configs/demo/fcf_faster-rcnn_r18_digits.py'
+    tool.succeed('train', config, '--work-dir', tmp_path, '--cfg-options', *options)
+
+    written = tmp_path.glob('*/*/vis_data/scalars.json')
+    log = max(written, key=lambda file: file.stat().st_mtime).read_text().splitlines()
+    trained, static = (
+        {key: value for key, value in json.loads(text).items() if key.startswith('coco/')}
+        for text in (log[-1], next(tmp_path.glob('test/*/*.json')).read_text())
+    )
+    assert trained == static
+    # Not equal for want of anything right.
+    assert any(0 < value < 1 for value in static.values())
+    state = torch.load(tmp_path / 'export/compact.pth', weights_only=True)['state_dict']
+    assert state['backbone.layer4.0.conv1.weight'].shape[:2] == (384, 256)
+    assert state['backbone.layer4.0.conv2.weight'].shape[:2] == (384, 384)
+    # What leaves the backbone is as wide as it was: shortcuts are.
+    assert state['neck.lateral_convs.3.conv.weight'].shape[1] == 512
