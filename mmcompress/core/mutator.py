@@ -40,7 +40,11 @@ class ChannelMutator(BaseModule, ABC):
             :meth:`prepare_from_supernet` has run.
         refused: Why units that the analyzer found can't be compressed by the method.
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
+        removes_on_export: Whether :meth:`finish_static` removes channels. The exported model then
+            takes the same sums without their zeros, which rounds them differently.
     """
+
+    removes_on_export = False
 
     def __init__(
         self,

@@ -163,6 +163,23 @@ def test_differences_as_a_share_of_large_outputs():
     assert _difference(one, other * torch.nan, relative=True) == float('inf')
 
 
+@pytest.mark.parametrize('removes', [False, True])
+def test_rounding_of_large_outputs(trained, cfg, tmp_path, monkeypatch, removes):
+    """Only a method that removes channels on export may differ by the last bits."""
+    with torch.no_grad():
+        trained.architecture.head.fc.weight.mul_(1e4)
+
+    def finish(static):
+        static.head.fc.weight.data.mul_(1 + 1e-6)
+
+    monkeypatch.setattr(trained.mutator, 'finish_static', finish)
+    monkeypatch.setattr(trained.mutator, 'removes_on_export', removes)
+    if removes:
+        assert 0 < export(trained, cfg, tmp_path / 'out')['max_difference'] < 1e-5
+    else:
+        refuses(trained, cfg, tmp_path, 'differs from the trained one')
+
+
 def test_only_plain_layers(trained, cfg, tmp_path):
     static = load(export(trained, cfg, tmp_path / 'out')['config'])
     homes = {type(module).__module__.split('.')[0] for module in static.modules()}

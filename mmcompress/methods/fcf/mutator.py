@@ -48,6 +48,8 @@ class FCFMutator(ChannelMutator):
         CompressionError: If an argument is wrong.
     """
 
+    removes_on_export = True
+
     def __init__(
         self,
         channel_unit_cfg: dict | str | None = None,
