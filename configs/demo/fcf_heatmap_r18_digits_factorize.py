@@ -1,7 +1,7 @@
 # FCF on the pose estimator of the demo, first stage, with the method file of every ResNet-18: which
 # quarter of the filters of each layer can go. Starts from dense_heatmap_r18_digits.py. As
 # fcf_resnet20_digits_factorize.py, in fewer steps; the penalty is at its largest after 180.
-# Scalars of filters that give nothing but zeros are equal, and stay so; rounding tells them apart.
+# Scalars of filters that have no gradient are equal, and stay so; rounding tells them apart.
 _base_ = ['dense_heatmap_r18_digits.py', '../_base_/methods/fcf_r18.py']
 
 model = dict(_delete_=True, architecture=_base_.model, **dict(_base_.compression, mu=1.05))
