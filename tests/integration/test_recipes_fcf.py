@@ -55,8 +55,8 @@ def test_four_files_a_network() -> None:
         for kind in ('dense', 'fcf_stages', 'fcf_compact', 'fcf_finetune')
     }
     others = {f.name for f in FILES} - set().union(*kinds.values())
-    assert len(ALL_IN_ONE) == 17
-    assert {len(names) for names in (kinds['fcf_compact'], kinds['fcf_finetune'], others)} == {17}
+    assert len(ALL_IN_ONE) == 13
+    assert {len(names) for names in (kinds['fcf_compact'], kinds['fcf_finetune'], others)} == {13}
     assert len(kinds['dense']) == 4
 
 
@@ -117,12 +117,11 @@ def test_published_training(
         assert cfg.train_cfg.max_epochs == length
 
 
-@pytest.mark.parametrize('scope', ['', '_unit'])
 @pytest.mark.parametrize('name', REDUCTIONS)
-def test_published_reductions_of_resnet34(tool: ModuleType, name: str, scope: str) -> None:
+def test_published_reductions_of_resnet34(tool: ModuleType, name: str) -> None:
     """As tools/get_flops.py counts them."""
     get_flops = tool.module('get_flops')
-    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e_in1k_{name}{scope}.py')
+    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e_in1k_{name}.py')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         macs = {
             key: get_flops.report(key, model, get_flops.image_shape(cfg, None))['macs']
@@ -137,7 +136,7 @@ def test_published_reductions_of_resnet34(tool: ModuleType, name: str, scope: st
     [
         ('mmcls/fcf/fcf_compact_resnet20_cifar10', 18),
         ('mmcls/fcf/fcf_compact_resnet34_in1k', 32),
-        ('mmcls/fcf/fcf_compact_resnet34_in1k_down41_unit', 20),
+        ('mmcls/fcf/fcf_compact_resnet34_in1k_down41', 32),
         ('mmcls/fcf/fcf_compact_resnet50_in1k', 48),
         ('mmdet/fcf/fcf_compact_faster_rcnn_resnet50_coco', 48),
         ('mmseg/fcf/fcf_compact_pointrend_resnet50_cityscapes', 48),
@@ -151,9 +150,9 @@ def test_the_compact_config_takes_an_export(stem: str, convolutions: int) -> Non
         torch.manual_seed(0)
         algorithm, compact = MODELS.build(cfg.model.fix_subnet), build_model(cfg)
     units = algorithm.mutator.units
-    # Of blocks only: neither stem nor shortcuts (units that share channels with them apart).
+    # Of blocks only: neither stem nor shortcuts.
     assert len(units) == convolutions
-    assert all('.layer' in name or '_unit' in stem for name in units)
+    assert all('.layer' in name for name in units)
     for unit in units.values():
         torch.nn.init.uniform_(unit.op.v)
     algorithm.binarize()

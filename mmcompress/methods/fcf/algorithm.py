@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -10,12 +11,14 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 
 from mmcompress.core.algorithm import CompressionAlgorithm
+from mmcompress.core.checkpoint import is_pretrained
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.frozen import has_frozen_stages, release
 from mmcompress.registry import MODELS
 
 from .admm import keep_largest
 from .around_step import around_step
+from .loading import check_scalars
 from .mutator import FCFMutator
 from .state import ADMMState
 from .widths import magnitude_widths
@@ -24,6 +27,8 @@ STAGES = ('factorize', 'finetune')
 CRITERIA = ('v', 'l1')
 #: Scalars below go, by the authors' rule; ours keeps exactly k.
 THRESHOLD = 0.1
+#: Below this share of their way in a step, scalars hardly move.
+LEAST_REACH = 0.05
 BINS = 20
 
 
@@ -89,14 +94,14 @@ class FCF(CompressionAlgorithm):
         self._thaw()
         lengths = [len(row) for unit in self.mutator.mutable_units for row in unit.rows]
         self.admm = ADMMState(lengths, rho, rho_max, mu, alpha)
+        self._register_load_state_dict_pre_hook(check_scalars, with_module=True)
         # Told by every checkpoint: whether widths are set, and scalars rounded.
         self.register_buffer('started', torch.tensor(False))
         self.register_buffer('binary', torch.tensor(False))
         for parameter in self.scalars:
             parameter.requires_grad_(stage == 'factorize')
-        if stage == 'finetune':
-            # Whatever is loaded is evaluated, trained and exported with rounded scalars.
-            self.register_load_state_dict_post_hook(lambda algorithm, _: algorithm._settle())
+        self._loaded = False
+        self.register_load_state_dict_post_hook(_after_loading)
 
     @property
     def scalars(self) -> list[torch.nn.Parameter]:
@@ -121,12 +126,19 @@ class FCF(CompressionAlgorithm):
             ],
             device=self.admm.mask.device,
         )
+        self._check_reach(optim_wrapper)
+        self._check_loaded()
         around_step(optim_wrapper, self.scalars, self._before_step, self._after_step)
 
     @torch.no_grad()
     def binarize(self) -> None:
         """Set exactly the k largest scalars of each row to one and the others to zero."""
         gap, differing = 0.0, 0
+        if not all(p.isfinite().all() for p in self.scalars):
+            raise CompressionError(
+                'the scalars of the loaded checkpoint are not finite: stage="factorize" diverged; '
+                'train it again with a smaller learning rate or rho_max'
+            )
         for unit in self.mutator.mutable_units:
             v = unit.op.v
             if self.criterion == 'l1':
@@ -141,6 +153,7 @@ class FCF(CompressionAlgorithm):
                 f'FCF: rounded; largest |v - round(v)| {gap:.3g}, {differing} filters would '
                 f'have been decided otherwise by the threshold {THRESHOLD}',
                 logger='current',
+                level=logging.WARNING if gap > THRESHOLD else logging.INFO,
             )
 
     @torch.no_grad()
@@ -198,6 +211,43 @@ class FCF(CompressionAlgorithm):
                 )
             self.binarize()
 
+    def _check_reach(self, optim_wrapper: OptimWrapper) -> None:
+        """How far a step of gradient descent moves the scalars towards where ADMM wants them.
+
+        At the largest penalty the Hessian of its terms is ``2 alpha rho``.
+        """
+        optimizer = getattr(optim_wrapper, 'optimizer', None)
+        if not isinstance(optimizer, torch.optim.SGD):
+            return
+        # Schedules start from here; a warm-up may begin lower.
+        rate = max(group.get('initial_lr', group['lr']) for group in optimizer.param_groups)
+        reach = 2 * rate * self.admm.alpha * self.admm.rho_max * self.admm.mu
+        if reach >= 2:
+            raise CompressionError(
+                f'the scalars would diverge: 2 * lr * alpha * rho_max is {reach:.3g} and has to be '
+                f'below 2; lower lr ({rate:g}) or rho_max ({self.admm.rho_max:g})'
+            )
+        if reach < LEAST_REACH:
+            print_log(
+                f'FCF: a step moves the scalars by at most {reach:.2g} of their way (2 * lr * '
+                'alpha * rho_max); with so little they may not become binary. The published lr is '
+                '0.1',
+                logger='current',
+                level=logging.WARNING,
+            )
+
+    def _check_loaded(self) -> None:
+        """FCF chooses among the filters of a trained network."""
+        inits = [getattr(module, 'init_cfg', None) or [] for module in self.modules()]
+        parts = [p for i in inits for p in (i if isinstance(i, (list, tuple)) else [i])]
+        if not self._loaded and not any(is_pretrained(part) for part in parts):
+            print_log(
+                'FCF starts from random weights; set load_from to the checkpoint of a trained '
+                'network',
+                logger='current',
+                level=logging.WARNING,
+            )
+
     def _check_widths(self) -> None:
         """A checkpoint brings its widths; those of the config have to be the same."""
         if self.mutator.widths == 'magnitude':
@@ -213,8 +263,7 @@ class FCF(CompressionAlgorithm):
     def _thaw(self) -> None:
         """Scalars of frozen stages would learn nothing, and all filters there look alike."""
         for name, module in self.architecture.named_modules():
-            if has_frozen_stages(module):
-                release(module, norms=False)
+            if has_frozen_stages(module) and release(self.architecture, name, norms=False):
                 print_log(f'FCF trains all stages of {name}, frozen ones too', logger='current')
 
     def _set_widths(self) -> None:
@@ -242,6 +291,13 @@ class FCF(CompressionAlgorithm):
 
     def _after_step(self) -> None:
         self.admm.ascend(self.admm.pad([p.detach() for p in self.scalars]))
+
+
+def _after_loading(algorithm: FCF, _: Any) -> None:
+    """Whatever ``'finetune'`` loads it evaluates, trains and exports with rounded scalars."""
+    algorithm._loaded = True
+    if algorithm.stage == 'finetune':
+        algorithm._settle()
 
 
 def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float, criterion: str) -> None:

@@ -578,3 +578,41 @@ def test_a_copy_trains_on_its_own():
     assert not algorithm.admm.y1.any()
     ops = [m for m in twin.modules() if isinstance(m, FactorizedConv2d)]
     assert [unit.op for unit in twin.mutator.units.values()] == ops
+
+
+def wrapper_of(algorithm, lr):
+    return OptimWrapper(torch.optim.SGD(algorithm.parameters(), lr=lr))
+
+
+def test_a_learning_rate_with_which_scalars_diverge():
+    algorithm = fcf(alpha=0.99, rho_max=6.0)
+    with pytest.raises(CompressionError, match=r'2 \* lr \* alpha \* rho_max is 2\.4 .*lower lr'):
+        algorithm.start(wrapper_of(algorithm, lr=0.2))
+
+
+def test_a_learning_rate_with_which_scalars_hardly_move(messages):
+    algorithm = fcf()
+    algorithm.start(wrapper_of(algorithm, lr=1e-4))
+    assert sum('may not become binary' in message for message in messages) == 1
+    messages.clear()
+    algorithm = fcf()
+    algorithm.start(wrapper_of(algorithm, lr=0.1))
+    assert not any('may not become binary' in message for message in messages)
+
+
+def test_no_trained_network(messages):
+    algorithm = fcf()
+    algorithm.start(wrapper_of(algorithm, lr=0.1))
+    assert sum('starts from random weights' in message for message in messages) == 1
+    messages.clear()
+    loaded = fcf()
+    loaded.load_state_dict(algorithm.architecture.state_dict(), strict=False)
+    loaded.start(wrapper_of(loaded, lr=0.1))
+    assert not any('starts from random weights' in message for message in messages)
+
+
+def test_rounding_what_has_diverged():
+    algorithm = fcf()
+    algorithm.scalars[0].data[1] = float('nan')
+    with pytest.raises(CompressionError, match='not finite.*diverged'):
+        algorithm.binarize()

@@ -1,4 +1,4 @@
-# FCF on ResNet-34, ImageNet, sparse rate 0.44, all of it:
+# FCF on ResNet-34, ImageNet, with 54.87 % fewer FLOPs, all of it:
 # stage 1, stage 2, the exported network.
 stages = [
     dict(name='factorize', config='fcf_resnet34_30e_in1k_down55.py'),

@@ -1,5 +1,0 @@
-# FCF on the channel units of ResNet-34, ImageNet, stage 3: what an export of
-# fcf_finetune_resnet34_90e_in1k_down41_unit.py has.
-_base_ = ['fcf_compact_resnet34_in1k.py']
-
-model = dict(fix_subnet=dict(mutator_cfg=dict(scope='unit'), target_pruning_ratio=0.765))

@@ -1,5 +1,0 @@
-# FCF on the channel units of ResNet-34, ImageNet, stage 1, sparse rate 0.42.
-# 65.74 % fewer FLOPs, next to the published 66.05 %.
-_base_ = ['fcf_resnet34_30e_in1k.py']
-
-model = dict(mutator_cfg=dict(scope='unit'), target_pruning_ratio=0.58)
