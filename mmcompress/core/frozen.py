@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from mmcv.cnn import is_norm
 from torch import nn
+
+from .twins import twins_of
 
 
 def has_frozen_stages(module: nn.Module) -> bool:
@@ -13,23 +14,25 @@ def has_frozen_stages(module: nn.Module) -> bool:
     return isinstance(stages, int) and stages >= 0
 
 
-def release(
-    root: nn.Module, prefix: str = '', skip: Iterable[str] = (), norms: bool = True
-) -> bool:
-    """Train all layers inside of ``root``, in place.
+def release(model: nn.Module, name: str = '', norms: bool = True) -> bool:
+    """Train all layers in a part of ``model``, in place; but no momentum copies.
 
     Args:
-        root: A backbone, or a whole model.
-        prefix: Its name in the model that ``skip`` speaks of.
-        skip: Names of modules to leave as they are.
-        norms: Whether batch norms that are kept in eval mode (``norm_eval``) train as well.
+        model: A whole model.
+        name: Of the part, for example a backbone; the whole model by default.
+        norms: Whether norms learn as well that are fixed in all stages: statistics of batch
+            norms (``norm_eval``), and parameters, by ``norm_cfg`` of the part.
 
     Returns:
         Whether any layer was kept fixed.
     """
+    # They follow what they copy.
+    copies = [copy for group in twins_of(model).values() for copy in group]
+    root = model.get_submodule(name)
+    norms_learn = norms or (getattr(root, 'norm_cfg', None) or {}).get('requires_grad', True)
     fixed = False
-    for name, module in root.named_modules(prefix=prefix):
-        if any(f'{name}.'.startswith(f'{other}.') for other in skip):
+    for path, module in root.named_modules(prefix=name):
+        if any(f'{path}.'.startswith(f'{copy}.') for copy in copies):
             continue
         if has_frozen_stages(module):
             module.frozen_stages, fixed = -1, True
@@ -37,8 +40,9 @@ def release(
             module.norm_eval, fixed = False, True
         # Layers with weights; parameters that stand alone may be constants by design.
         if isinstance(getattr(module, 'weight', None), nn.Parameter):
-            fixed |= any(not p.requires_grad for p in module.parameters(recurse=False))
-            module.requires_grad_(True)
+            if norms_learn or not is_norm(module):
+                fixed |= any(not p.requires_grad for p in module.parameters(recurse=False))
+                module.requires_grad_(True)
             # Frozen stages left their norms in eval mode.
             module.train(root.training)
     return fixed

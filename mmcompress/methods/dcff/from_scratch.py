@@ -9,7 +9,6 @@ from torch import nn
 
 from mmcompress.core.checkpoint import is_pretrained
 from mmcompress.core.frozen import has_frozen_stages, release
-from mmcompress.core.twins import twins_of
 
 #: How OpenMMLab initialises a backbone without pretrained weights.
 INITIALISATION = [
@@ -28,15 +27,13 @@ def start_from_scratch(model: nn.Module) -> None:
     Stages that are frozen where no pretrained weights are asked for stay as they are, since
     whoever wrote that meant it (to go on from an own checkpoint, for example); the log warns.
     """
-    # Momentum copies follow what they copy; they are not trained.
-    copies = {copy for group in twins_of(model).values() for copy in group}
     for name, module in model.named_modules():
         given = getattr(module, 'init_cfg', None) or []
         parts = list(given) if isinstance(given, (list, tuple)) else [given]
         kept = [part for part in parts if not is_pretrained(part)]
         if len(kept) < len(parts):
             module.init_cfg = [*INITIALISATION, *kept]
-            released = '; its frozen layers are trained' if release(module, name, copies) else ''
+            released = '; its frozen layers are trained' if release(model, name) else ''
             print_log(
                 'DCFF trains from scratch: pretrained weights are not loaded into '
                 f'{name or "the architecture"}{released}',

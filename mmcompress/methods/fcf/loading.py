@@ -1,0 +1,53 @@
+"""Checkpoints of FCF fit only models whose filters have scalars at the same places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmcompress.core.errors import CompressionError
+
+#: Beside each v, and of one shape in every model.
+MARK = '.keep'
+
+
+def check_scalars(algorithm: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """A hook before loading: refuse scalars of another scope, or of another choice of layers.
+
+    A dense network has none; its weights are loaded with scalars of 1. Where some are there and
+    others not, the latter would be 1 too, and the filters to keep be the first ones.
+
+    Args:
+        algorithm: The model to load into.
+        state: What is loaded; left as it is.
+        prefix: Of the model's keys in ``state``.
+
+    Raises:
+        CompressionError: If layers have scalars in one of the two only, or a norm is scaled in
+            one of the two only.
+    """
+    own = list(algorithm.state_dict())
+    given = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+    if not any(key.endswith(MARK) for key in given):
+        return
+    for one, other, place in ((own, given, 'this model'), (given, own, 'the loaded checkpoint')):
+        for layer in _differing(one, other):
+            raise CompressionError(
+                f'mutator_cfg: {layer.removeprefix("architecture.")!r} has scalars of its own in '
+                f'{place} only; both stages need the same `scope` and `skip`'
+            )
+
+
+def _differing(one: Iterable[str], other: Iterable[str]) -> Iterator[str]:
+    """Layers that have scalars, or a norm with a wrapper, in ``one`` and not in ``other``."""
+    other = set(other)
+    for key in one:
+        if key in other:
+            continue
+        if key.endswith(MARK):
+            yield key.removesuffix(MARK)
+        parent, _, leaf = key.rpartition('.')
+        if parent.endswith('.norm') and f'{parent.removesuffix(".norm")}.{leaf}' in other:
+            yield parent.removesuffix('.norm')
