@@ -303,13 +303,14 @@ def _end_of_chain(graph: fx.Graph, block: nn.Module, layer: str) -> tuple[fx.Nod
         if user.op != 'call_module' and user.target in ADDS:
             others = [arg for arg in user.args if isinstance(arg, fx.Node) and arg is not node]
             return (node, user) if len(others) == 1 and not user.kwargs else None
-        if not _keeps_zero(user, node, block):
+        if not _is_channelwise(user, node, block):
             return None
         node = user
     return None
 
 
-def _keeps_zero(user: fx.Node, node: fx.Node, block: nn.Module) -> bool:
+def _is_channelwise(user: fx.Node, node: fx.Node, block: nn.Module) -> bool:
+    """Whether ``user`` treats each channel alone, and leaves one that is zero as it is."""
     if user.op == 'call_module':
         module = block.get_submodule(user.target)
         return isinstance(module, KEEP_ZERO) or type(module).__name__ in KEEP_ZERO_NAMES

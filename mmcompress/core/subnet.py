@@ -13,6 +13,7 @@ from torch import nn
 from mmcompress.registry import MODELS
 
 from .algorithm import CompressionAlgorithm, build_architecture
+from .channels import UnitConfig
 from .errors import CompressionError, nearest
 from .folding import fold_norms
 from .narrow import channels_of, groups_of, is_narrowable, narrow
@@ -149,7 +150,10 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
                 f'{dense[1]} output channels; {widths} does not fit'
             )
         keep = [
-            None if widths[key] == most else _evenly(most, widths[key], groups_of(layer, is_output))
+            # Which ones does not matter: their weights are loaded afterwards.
+            UnitConfig(most, groups_of(layer, is_output), []).keep(widths[key])
+            if widths[key] != most
+            else None
             for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)
         ]
         narrow(layer, *keep)
@@ -180,8 +184,3 @@ def _fit(widths: object, dense: tuple[int, int]) -> bool:
         isinstance(width, int) and 0 < width <= most
         for width, most in zip(given, dense, strict=True)
     )
-
-
-def _evenly(total: int, width: int, groups: int) -> torch.Tensor:
-    """Any ``width`` channels, as many of each group; the weights are loaded afterwards."""
-    return torch.arange(total).view(groups, -1)[:, : width // groups].flatten()

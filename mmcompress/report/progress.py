@@ -36,9 +36,9 @@ def read_progress(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise CompressionError(f'work_dir: there is no folder {str(work_dir)!r}')
-    # The folders' names are times; a killed training may have left an empty file.
-    files = sorted(file for file in work_dir.glob(f'*/{PROGRESS}') if file.stat().st_size)
-    if not files:
+    # The folders' names are times.
+    starts = [own for file in sorted(work_dir.glob(f'*/{PROGRESS}')) if (own := _rows(file))]
+    if not starts:
         below = sorted({str(path.parents[1]) for path in work_dir.glob(f'*/*/{PROGRESS}')})
         hint = f'; there is some in {", ".join(below)}' if below else ''
         raise CompressionError(
@@ -46,12 +46,17 @@ def read_progress(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
             f'{hint}'
         )
     rows: dict[int, dict[str, Any]] = {}
-    for file in files:
-        lines = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
+    for lines in starts:
         # What an earlier start did after this one began anew is not part of its history.
         rows = {key: row for key, row in rows.items() if key < lines[0]['iteration']}
         rows.update({line['iteration']: line for line in lines})
     return list(rows.values())
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """One dict for each whole line; the last one may lack its end, if training was killed."""
+    lines = file.read_text(encoding='utf-8').splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith('\n')]
 
 
 def progress_plot(

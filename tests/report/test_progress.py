@@ -48,13 +48,32 @@ def test_a_training_that_was_started_again(tmp_path):
     assert read_progress(tmp_path) == [row(3)]
 
 
-@pytest.mark.parametrize('make', ['nothing', 'folder', 'empty'])
+def cut(folder, rows, left):
+    """A training that was killed while it wrote the last of ``rows``."""
+    write(folder, rows)
+    path = folder / 'progress.jsonl'
+    path.write_text(path.read_text().rstrip('\n')[: left or None])
+
+
+@pytest.mark.parametrize('left', [-30, -1, 0])
+def test_a_training_that_was_killed_while_writing(tmp_path, left):
+    cut(tmp_path / '20260101_000000', [row(4), row(8), row(12)], left)
+    assert read_progress(tmp_path) == [row(4), row(8)]
+    cut(tmp_path / '20260101_010000', [row(12)], left)
+    assert read_progress(tmp_path) == [row(4), row(8)], 'no line of it is whole'
+    write(tmp_path / '20260101_020000', [row(12, again=True)])
+    assert read_progress(tmp_path) == [row(4), row(8), row(12, again=True)]
+
+
+@pytest.mark.parametrize('make', ['nothing', 'folder', 'empty', 'half a line'])
 def test_no_progress(tmp_path, make):
     folder = tmp_path / 'run'
     if make != 'nothing':
         folder.mkdir()
     if make == 'empty':
         write(folder / '20260101_000000', [])
+    if make == 'half a line':
+        cut(folder / '20260101_000000', [row(4)], -30)
     with pytest.raises(CompressionError, match=f'work_dir: .*{folder}'):
         read_progress(folder)
 
