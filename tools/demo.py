@@ -121,7 +121,7 @@ def top1(cfg: Config, checkpoint: Path, work_dir: Path) -> float:
 
 
 def train_method(
-    name: str, path: Path, args: argparse.Namespace, trained: dict[Path, Path]
+    name: str, path: Path, args: argparse.Namespace, trained: dict[str, Path]
 ) -> tuple[Config, Path]:
     """Run the training of a method, or its several stages; returns config and checkpoint.
 
@@ -129,28 +129,30 @@ def train_method(
         name: Of the method.
         path: Its config.
         args: Of the command line.
-        trained: Checkpoints by config; a stage that another method has run is not run again.
+        trained: Checkpoints by text of the config; a stage that another method has run is not
+            run again.
     """
     work_dir = Path(args.work_dir) / name
     checkpoint: Path | None = None
-    for stage in stages_of(str(path)) or [Stage(name, str(path))]:
+    stages = stages_of(str(path))
+    for stage in stages or [Stage(name, str(path))]:
         cfg = read_config(stage.config)
-        source = Path(stage.config).resolve()
-        if source not in trained:
-            alone = source == path.resolve()
-            cfg.work_dir = str(work_dir if alone else work_dir / stage.name)
-            if args.epochs:
-                cfg.train_cfg.max_epochs = args.epochs
-            if checkpoint:
-                cfg.load_from = str(checkpoint)
+        cfg.merge_from_dict(stage.cfg_options)
+        if args.epochs:
+            cfg.train_cfg.max_epochs = args.epochs
+        if checkpoint:
+            cfg.load_from = str(checkpoint)
+        text = cfg.pretty_text
+        if text not in trained:
+            cfg.work_dir = str(work_dir / stage.name if stages else work_dir)
             init_scope(cfg)
-            trained[source] = train(cfg, name if alone else f'{name}, {stage.name}')
-        checkpoint = trained[source]
+            trained[text] = train(cfg, f'{name}, {stage.name}' if stages else name)
+        checkpoint = trained[text]
     return cfg, checkpoint
 
 
 def measure_method(
-    name: str, path: Path, args: argparse.Namespace, trained: dict[Path, Path]
+    name: str, path: Path, args: argparse.Namespace, trained: dict[str, Path]
 ) -> dict[str, Any]:
     """Train, export and evaluate one method; returns its row and, as ``model``, the network."""
     work_dir = Path(args.work_dir) / name
@@ -172,7 +174,7 @@ def measure_method(
 def main() -> None:
     args = parse_args()
     warnings.filterwarnings('ignore')  # of old libraries, about each other
-    trained: dict[Path, Path] = {}
+    trained: dict[str, Path] = {}
     rows = [measure_method(name, path, args, trained) for name, path in methods().items()]
     console.rule('latency, all models in turn')
     timed = compare_latency(

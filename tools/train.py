@@ -5,6 +5,9 @@ Example:
     python tools/train.py mmpretrain::resnet/resnet50_8xb32_in1k.py \
         --compress configs/_base_/methods/dcff_r50.py
     python tools/train.py configs/demo/fcf_resnet20_digits.py  # several trainings, then the export
+
+Of several trainings, ``--cfg-options finetune.key=value`` is for the one called so, ``key=value``
+for all, ``model.key=value`` for those that compress.
 """
 
 from __future__ import annotations
@@ -17,14 +20,12 @@ import mmcompress  # noqa: F401
 # isort: split
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
 from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.subnet import is_sub_model
-from mmcompress.engine.exporting import export_checkpoint
 from mmcompress.engine.launch import (
     ToolRunner,
     add_config_arguments,
@@ -33,10 +34,10 @@ from mmcompress.engine.launch import (
     build_model,
     init_scope,
     load_config,
-    read_config,
     run,
 )
-from mmcompress.engine.stages import Progress, Stage, progress_of, stages_of
+from mmcompress.engine.staged_training import train_stages
+from mmcompress.engine.stages import Stage, options_of, stages_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,7 +73,11 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
             raise CompressionError('--auto-scale-lr needs auto_scale_lr.base_batch_size')
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        if cfg.resume:
+            cfg.load_from = None
+        else:
+            print_log(f'nothing to resume in {cfg.work_dir}: training begins', logger='current')
     elif args.resume:
         cfg.resume, cfg.load_from = True, args.resume
 
@@ -92,12 +97,6 @@ def check(cfg: Config) -> None:
         check_belongs(model, load_checkpoint_file(path)['state_dict'], path)
 
 
-def train(cfg: Config) -> None:
-    """Train one config that has been checked."""
-    init_scope(cfg)
-    ToolRunner.from_cfg(cfg).train()
-
-
 def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Config]:
     """The configs of all stages by name, each in a folder of its own, checked.
 
@@ -110,12 +109,12 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
             'without a checkpoint'
         )
     folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
-    names = [stage.name for stage in stages]
+    options = options_of(stages, args.cfg_options)
     configs = {}
     for stage in stages:
         own = argparse.Namespace(**vars(args))
         own.config, own.work_dir = stage.config, str(folder / stage.name)
-        own.cfg_options, own.resume = stage.options(args.cfg_options, names), None
+        own.cfg_options, own.resume = options[stage.name], None
         cfg = load_config(own)
         apply_arguments(cfg, own)
         if configs:
@@ -125,52 +124,17 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
     return configs
 
 
-def train_stages(args: argparse.Namespace, stages: list[Stage]) -> None:
-    """Train all stages, each from the checkpoint of the one before, and export the last."""
-    configs = stage_configs(args, stages)
-    done: Progress | None = None
-    for name, cfg in configs.items():
-        before, done = done, None
-        if args.resume:
-            done = progress_of(cfg.work_dir, cfg.train_cfg, before.written if before else '')
-        if done is None or not done.finished:
-            cfg.resume = done is not None
-            if cfg.resume:
-                cfg.load_from = None
-            elif before:
-                cfg.load_from = before.checkpoint
-            print_log(f'stage {name}: {cfg.work_dir}', logger='current')
-            train(cfg)
-            barrier()  # the last checkpoint is there for all ranks
-            done = progress_of(cfg.work_dir, cfg.train_cfg)
-    if 'architecture' in cfg.model:
-        infer(cfg, done.checkpoint, Path(cfg.work_dir).parent)
-
-
-def infer(cfg: Config, checkpoint: str, folder: Path) -> None:
-    """Export the network, and evaluate what was exported."""
-    init_scope(cfg)
-    out = folder / 'export'
-    if is_main_process():
-        export_checkpoint(cfg, checkpoint, out, overwrite=True)
-    barrier()
-    static = read_config(str(out / 'compact.py'))
-    static.work_dir, static.load_from = str(folder / 'test'), str(out / 'compact.pth')
-    if static.get('test_dataloader') is not None:
-        ToolRunner.from_cfg(static).test()
-    print_log(f'exported to {out}', logger='current')
-
-
 def main() -> None:
     args = parse_args()
     stages = stages_of(args.config)
     if stages:
-        train_stages(args, stages)
+        train_stages(stage_configs(args, stages), resume=bool(args.resume))
         return
     cfg = load_config(args)
     apply_arguments(cfg, args)
     check(cfg)
-    train(cfg)
+    init_scope(cfg)
+    ToolRunner.from_cfg(cfg).train()
 
 
 if __name__ == '__main__':

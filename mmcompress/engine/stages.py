@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmengine.runner import find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmcompress.core.checkpoint import load_checkpoint_file
 from mmcompress.core.errors import CompressionError, nearest
 
 from .launch import read_config
+
+#: What the top of any config may have, whether or not it does.
+TOP = {*inspect.signature(Runner.__init__).parameters, 'custom_imports'} - {'self', 'cfg'}
 
 
 @dataclass
@@ -38,22 +42,6 @@ class Stage:
             and isinstance(self.config, str)
             and isinstance(self.cfg_options, dict)
         )
-
-    def options(self, given: dict[str, Any] | None, names: list[str]) -> dict[str, Any]:
-        """The user's options for this stage, on top of its own.
-
-        Args:
-            given: ``--cfg-options``; ``name.key=value`` is for one stage, ``key=value`` for all.
-            names: Of all stages.
-        """
-        chosen = dict(self.cfg_options)
-        for key, value in (given or {}).items():
-            name, _, rest = key.partition('.')
-            if name == self.name and rest:
-                chosen[rest] = value
-            elif name not in names:
-                chosen[key] = value
-        return chosen
 
 
 def stages_of(path: str) -> list[Stage]:
@@ -97,40 +85,42 @@ def stages_of(path: str) -> list[Stage]:
     return found
 
 
-@dataclass
-class Progress:
-    """How far the training of a stage has come.
-
-    Attributes:
-        checkpoint: Its last one.
-        finished: Whether it is that of the end.
-        written: When, as text that sorts by time.
-    """
-
-    checkpoint: str
-    finished: bool
-    written: str
-
-
-def progress_of(work_dir: str, train_cfg: dict[str, Any], since: str = '') -> Progress | None:
-    """Where a stage that was started before goes on.
+def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The options of each stage by its name: its own, and on top of them the user's.
 
     Args:
-        work_dir: The folder of the stage.
-        train_cfg: Of its config.
-        since: ``written`` of the stage before. What is older was made from another checkpoint
-            than that one, and doesn't count.
+        stages: All of them.
+        given: ``--cfg-options``. ``name.key=value`` is for the stage of that name. ``key=value``
+            is for all stages, but ``model.key=value``, where some of them compress (their
+            ``model`` has an ``architecture``), for these alone: dense models have other keys.
 
-    Returns:
-        ``None`` if the stage has to begin anew.
+    Raises:
+        CompressionError: If a key is for no stage, and known to no config.
     """
-    path = find_latest_checkpoint(work_dir)
-    if path is None or not Path(path).is_file():
-        return None
-    meta = load_checkpoint_file(path).get('meta', {})
-    written = meta.get('time', '')
-    if written < since:
-        return None
-    unit = 'epoch' if 'max_epochs' in train_cfg else 'iter'
-    total = train_cfg.get(f'max_{unit}s')
-    return Progress(path, total is not None and meta.get(unit, 0) >= total, written)
+    configs = {stage.name: read_config(stage.config) for stage in stages}
+    known = TOP.union(*(cfg.keys() for cfg in configs.values()))
+    compressed = [n for n, cfg in configs.items() if 'architecture' in (cfg.get('model') or {})]
+    chosen = {stage.name: dict(stage.cfg_options) for stage in stages}
+    for key, value in (given or {}).items():
+        first, _, rest = key.partition('.')
+        if first in chosen and rest:
+            names, own = [first], rest
+        elif first == 'model' and compressed:
+            names, own = compressed, key
+        else:
+            names, own = list(chosen), key
+        _check_key(key, own, list(chosen), known)
+        for name in names:
+            chosen[name][own] = value
+    return chosen
+
+
+def _check_key(key: str, own: str, names: list[str], known: Iterable[str]) -> None:
+    """See that an option is for something, and not a misspelt key that nobody looks at."""
+    first = own.split('.')[0]
+    if first not in known:
+        raise CompressionError(
+            f'--cfg-options: {key!r} has to be KEY or STAGE.KEY, with a stage of '
+            f'{", ".join(names)} and a key that their configs have; the nearest to {first!r} are '
+            f'{nearest(first, [*names, *sorted(known)])}'
+        )

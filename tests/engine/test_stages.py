@@ -1,10 +1,9 @@
-"""engine/stages.py: configs of several trainings, and where they go on."""
+"""engine/stages.py: configs of several trainings, and the options of each."""
 
 import pytest
-import torch
 
 from mmcompress.core import CompressionError
-from mmcompress.engine.stages import Stage, progress_of, stages_of
+from mmcompress.engine.stages import Stage, options_of, stages_of
 
 
 @pytest.fixture
@@ -64,63 +63,62 @@ def test_wrong_stages(config, stages, message):
         stages_of(config(stages))
 
 
-def test_options():
-    """Its own, then the user's: for all stages, or for one by its name."""
-    names = ['dense', 'fine']
-    given = {
-        'seed': 3, 'dense.train_cfg.max_epochs': 1, 'fine.model.x': 2, 'model.y': 5, 'k': 1,
-    }  # fmt: skip
-    stage = Stage('fine', 'c.py', {'k': 0, 'own': 7})
-    assert stage.options(given, names) == {
-        'k': 1, 'own': 7, 'seed': 3, 'model.x': 2, 'model.y': 5,
-    }  # fmt: skip
-    assert stage.options(None, names) == {'k': 0, 'own': 7}
-    assert stage.cfg_options == {'k': 0, 'own': 7}
-
-
 @pytest.fixture
-def folder(tmp_path):
-    def write(**meta):
-        path = tmp_path / 'epoch_2.pth'
-        torch.save(dict(meta=meta, state_dict={}), path)
-        (tmp_path / 'last_checkpoint').write_text(str(path))
-        return str(path)
-
-    write.path = str(tmp_path)
-    return write
+def stages(tmp_path):
+    """One of a dense network, two that compress it; the last has options of its own."""
+    for name, model in (('dense', dict(type='A')), ('algorithm', dict(architecture=dict()))):
+        (tmp_path / f'{name}.py').write_text(f'model = {model!r}\ntrain_cfg = dict()\nmine = 1\n')
+    dense, algorithm = (str(tmp_path / f'{name}.py') for name in ('dense', 'algorithm'))
+    return [
+        Stage('dense', dense),
+        Stage('factorize', algorithm),
+        Stage('finetune', algorithm, {'mine': 0, 'train_cfg.x': 7}),
+    ]
 
 
 @pytest.mark.parametrize(
-    ('meta', 'train_cfg', 'finished'),
+    ('key', 'places'),
     [
-        (dict(epoch=2, iter=8), dict(by_epoch=True, max_epochs=2), True),
-        (dict(epoch=2, iter=8), dict(max_epochs=3), False),
-        (dict(epoch=0, iter=8), dict(by_epoch=False, max_iters=8), True),
-        (dict(epoch=0, iter=8), dict(by_epoch=False, max_iters=9), False),
-        (dict(epoch=0, iter=8), dict(type='IterBasedTrainLoop', max_iters=8), True),
-        (dict(epoch=9, iter=8), dict(type='IterBasedTrainLoop', max_iters=9), False),
-        (dict(epoch=9, iter=8), dict(type='Other'), False),
-        (dict(), dict(max_epochs=1), False),
+        ('finetune.mine', dict(finetune='mine')),
+        ('dense.model.depth', dict(dense='model.depth')),
+        ('mine', dict(dense='mine', factorize='mine', finetune='mine')),
+        # Top-level keys of mmengine's runner, which these configs happen to lack.
+        *(
+            (key, dict(dense=key, factorize=key, finetune=key))
+            for key in ('randomness.seed', 'load_from')
+        ),
+        ('finetune.randomness.seed', dict(finetune='randomness.seed')),
+        # Models of another kind have other arguments.
+        ('model.rho', dict(factorize='model.rho', finetune='model.rho')),
+        ('model', dict(factorize='model', finetune='model')),
     ],
     ids=str,
 )
-def test_whether_a_stage_is_over(folder, meta, train_cfg, finished):
-    path = folder(time='20260101_000000', **meta)
-    found = progress_of(folder.path, train_cfg)
-    assert (found.checkpoint, found.finished) == (path, finished)
+def test_which_stages_an_option_is_for(stages, key, places):
+    """Its own options stay, unless the user says otherwise."""
+    expected = dict(dense={}, factorize={}, finetune={'mine': 0, 'train_cfg.x': 7})
+    assert options_of(stages, None) == expected
+    for name, own in places.items():
+        expected[name][own] = 5
+    assert options_of(stages, {key: 5}) == expected
+    assert stages[2].cfg_options == {'mine': 0, 'train_cfg.x': 7}
 
 
-def test_nothing_yet(tmp_path):
-    assert progress_of(str(tmp_path / 'none'), dict(max_epochs=1)) is None
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'deleted.pth'))
-    assert progress_of(str(tmp_path), dict(max_epochs=1)) is None
+def test_model_is_that_of_all_stages_where_none_compresses(stages):
+    other = Stage('other', stages[0].config)
+    found = options_of([stages[0], other], {'model.depth': 8})
+    assert found == dict(dense={'model.depth': 8}, other={'model.depth': 8})
 
 
-def test_what_was_made_from_another_checkpoint_does_not_count(folder):
-    """A first stage that was trained anew makes those that follow begin anew."""
-    folder(epoch=1, time='20260102_120000')
-    cfg = dict(max_epochs=1)
-    assert progress_of(folder.path, cfg).written == '20260102_120000'
-    assert progress_of(folder.path, cfg, since='20260102_120000').finished
-    assert progress_of(folder.path, cfg, since='20260102_115959').finished
-    assert progress_of(folder.path, cfg, since='20260102_120001') is None
+@pytest.mark.parametrize(
+    ('key', 'message'),
+    [
+        ('finetun.train_cfg.max_epochs', "nearest to 'finetun' are 'finetune'"),
+        ('finetune.trian_cfg.x', "nearest to 'trian_cfg' are 'train_cfg'"),
+        ('trian_cfg.x', "nearest to 'trian_cfg' are 'train_cfg'"),
+        ('finetune', 'a stage of dense, factorize, finetune and a key'),
+    ],
+)
+def test_options_for_nothing(stages, key, message):
+    with pytest.raises(CompressionError, match=f'--cfg-options: {key!r} .*{message}'):
+        options_of(stages, {key: 1})

@@ -192,6 +192,20 @@ def test_resuming_stages_from_a_file(
     assert not Path(out).exists()
 
 
+def test_an_option_of_the_algorithm_is_not_for_the_dense_network(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tool.ROOT)
+    out = str(tmp_path / 'out')
+    option = ['--cfg-options', 'model.target_pruning_ratio=0.25']
+    monkeypatch.setattr(sys, 'argv', ['train.py', CONFIG, '--work-dir', out, *option])
+    train = tool.module('train')
+    configs = train.stage_configs(train.parse_args(), train.stages_of(CONFIG))
+    ratios = {name: cfg.model.get('target_pruning_ratio') for name, cfg in configs.items()}
+    assert ratios == dict(dense=None, factorize=0.25, finetune=0.25)
+    assert not Path(out).exists()
+
+
 @pytest.mark.parametrize('flags', [(), ('-c', '-i')], ids=['names', 'channels'])
 def test_units_of_a_config(
     tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]

@@ -6,10 +6,12 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 
 
@@ -66,6 +68,27 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert not (work_dir / 'epoch_3.pth').exists(), 'killed too late to prove anything'
     tool.succeed('train', *arguments, '--resume')
     assert_same_training(trained / 'epoch_3.pth', work_dir / 'epoch_3.pth')
+
+
+def test_resuming_where_there_is_nothing_yet(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training begins from the checkpoint that the config names, not from random weights."""
+    train = tool.module('train')
+    monkeypatch.setattr(sys, 'argv', ['train.py', tool.DEMO, '--resume'])
+    args = train.parse_args()
+
+    def applied(resume: str) -> tuple[bool, str | None]:
+        args.resume = resume
+        cfg = train.Config(dict(work_dir=str(tmp_path), load_from='dense.pth', resume=False))
+        train.apply_arguments(cfg, args)
+        return cfg.resume, cfg.load_from
+
+    assert args.resume == 'auto'
+    assert applied('auto') == (False, 'dense.pth')
+    assert applied('x.pth') == (True, 'x.pth')
+    (tmp_path / 'last_checkpoint').write_text('epoch_1.pth')
+    assert applied('auto') == (True, None)
 
 
 def test_another_seed_trains_another_network(
