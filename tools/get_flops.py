@@ -1,5 +1,7 @@
 """Count parameters and MACs of a model: dense, and compact as its config makes it.
 
+Where widths depend on the weights (FCF with ``widths='magnitude'``) give a checkpoint as well.
+
 Example:
     python tools/get_flops.py configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py --json
 """
@@ -24,9 +26,11 @@ from mmcompress.report.models import dense_and_compact, report
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Count parameters and MACs')
     add_config_arguments(parser)
+    parser.add_argument('checkpoint', nargs='?', help='of the model of the config')
     add_shape_argument(parser)
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
-    return parser.parse_args()
+    # Options may stand between the config and the checkpoint.
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
@@ -34,7 +38,8 @@ def main() -> None:
     with results_on_stdout():
         cfg = load_config(args)
         shape = image_shape(cfg, args.shape)
-        rows = [report(name, model, shape) for name, model in dense_and_compact(cfg).items()]
+        models = dense_and_compact(cfg, args.checkpoint)
+        rows = [report(name, model, shape) for name, model in models.items()]
     if args.json:
         print(json.dumps(dict(shape=shape, models=rows), indent=2))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from mmcompress.core.errors import CompressionError
+from mmcompress.engine.launch import build_model
 
 FOLDER = 'configs/pruning/mmcls/dcff/'
 
@@ -103,3 +105,33 @@ def test_table_and_shape(tool: ModuleType) -> None:
     assert 'backbone.layer1' in text
     assert 'total' in text
     assert '40.93M' in text
+
+
+def test_widths_that_come_of_the_weights(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Without a checkpoint there are none, and figures would be those of equal widths."""
+    get_flops = tool.module('get_flops')
+    config = str(tool.ROOT / 'configs/demo/fcf_resnet20_digits_factorize.py')
+    options = ['model.architecture.backbone.depth=8', 'model.mutator_cfg.widths=magnitude']
+    arguments = ['get_flops.py', config, '--cfg-options', *options]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    with pytest.raises(CompressionError, match='widths is "magnitude": .* give a checkpoint'):
+        get_flops.main()
+    algorithm = build_model(get_flops.load_config(get_flops.parse_args()))
+    for unit, width in zip(algorithm.mutator.mutable_units, (4, 3, 9, 5, 11, 40), strict=True):
+        unit.width = width
+    torch.save(dict(state_dict=algorithm.state_dict()), tmp_path / 'weights.pth')
+    given = [*arguments, '--shape', '32', '--json', f'{tmp_path}/weights.pth']
+    monkeypatch.setattr(sys, 'argv', given)
+    capsys.readouterr()
+    get_flops.main()
+    dense, compact = json.loads(capsys.readouterr().out)['models']
+    inner = {16: (4, 3), 32: (9, 5), 64: (11, 40)}
+    before, removed = 16, 0
+    for width, (middle, last) in inner.items():
+        # Two convolutions and their batch norms, of two parameters a channel.
+        removed += 9 * before * (width - middle) + 9 * (width * width - middle * last)
+        removed += 2 * (width - middle) + 2 * (width - last)
+        before = width
+    assert dense['params'] - compact['params'] == removed

@@ -100,6 +100,9 @@ class FCFMutator(ChannelMutator):
         self._check_skip(architecture)
         self._norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
         super().prepare_from_supernet(architecture, target, budget)
+        if self.widths == 'magnitude':
+            for unit in self.units.values():
+                unit.width = 0  # not known before weights are: training starts, or a checkpoint
 
     @property
     def choice_template(self) -> dict[str, float]:
@@ -121,7 +124,15 @@ class FCFMutator(ChannelMutator):
         Args:
             static: The architecture, dense, in place of each op the plain layer; changed in
                 place.
+
+        Raises:
+            CompressionError: If widths come of the weights, and there are none yet.
         """
+        if not all(unit.width for unit in self.units.values()):
+            raise CompressionError(
+                'mutator_cfg.widths is "magnitude": how wide layers become depends on the weights; '
+                'give a checkpoint of the training'
+            )
         kept = {name: unit.kept().cpu() for name, unit in self.units.items()}
         narrow_layers(static, [(self.units[name].config, keep) for name, keep in kept.items()])
         partial = {

@@ -52,7 +52,7 @@ class FCFUnit(ChannelUnit):
 
     @property
     def width(self) -> int:
-        """The number k of filters to keep."""
+        """The number k of filters to keep; 0 while weights are to decide it."""
         return super().width if self.op is None else int(self.op.keep)
 
     @width.setter
