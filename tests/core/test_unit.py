@@ -78,12 +78,25 @@ def test_as_dict():
     unit = Unit(config(8), 0.5)
     assert unit.name == 'a_(0, 8)_8'
     assert unit.num_channels == 8
-    assert unit.unsupported(nn.Identity()) == ''
     assert unit.as_dict(False, False) == dict(choice=0.5)
     assert set(unit.as_dict(True, False)) == {'init_args', 'choice'}
     assert unit.as_dict(False, True)['channels']['input_related'] == [
         dict(name='b', start=0, end=8, is_output_channel=False)
     ]
+
+
+def test_ops_stand_in_for_plain_convolutions_alone():
+    class Own(nn.Conv2d):
+        """A subclass whose forward pass may be another."""
+
+    unit = Unit(config(8), 0.5)
+    layers = dict(a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1))
+    assert unit.unsupported(nn.ModuleDict(layers)) == ''
+    assert unit.unsupported(nn.ModuleDict(dict(layers, a=Own(3, 8, 1)))) == (
+        'a is a Own, not a plain Conv2d'
+    )
+    # What hands channels on is nothing to swap.
+    assert unit.unsupported(nn.ModuleDict(dict(layers, a=nn.BatchNorm2d(8)))) == ''
 
 
 def test_replace_module():
