@@ -54,6 +54,9 @@ class PartialAdd(nn.Module):
         full = (out.shape[0], self.of, *out.shape[2:])
         if shortcut.shape != full or shortcut.dtype != out.dtype:
             shortcut, out = self._agree(shortcut, out, full)
+        if torch.compiler.is_compiling() and not self.in_place:
+            # One loop over the shortcut, where index_add would be a loop of atomic additions.
+            return shortcut + out.new_zeros(full).index_copy(1, self.kept, out)
         if not (_is_channels_last(shortcut) and _is_channels_last(out)):
             return self._add(shortcut, out)
         # As rows of channels this takes a quarter of the time.
