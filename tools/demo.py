@@ -23,9 +23,8 @@ from rich.console import Console
 from torch import nn
 
 from mmcompress.core.checkpoint import load_into
-from mmcompress.core.export import export
+from mmcompress.engine.exporting import export_checkpoint
 from mmcompress.engine.launch import (
-    build_algorithm,
     build_model,
     init_scope,
     read_config,
@@ -98,10 +97,9 @@ def to_plain(cfg: Config, checkpoint: Path, name: str) -> tuple[Config, Path, nn
         load_into(model, checkpoint)
         return cfg, checkpoint, model
     console.rule(f'{name}: exporting')
-    algorithm = build_algorithm(cfg)
-    load_into(algorithm, checkpoint)
-    batches = Runner.build_dataloader(cfg.val_dataloader)
-    result = export(algorithm, cfg, checkpoint.parent / 'export', batches, overwrite=True)
+    result = export_checkpoint(
+        cfg, checkpoint, checkpoint.parent / 'export', batches=None, overwrite=True
+    )
     console.print(
         f'{result["config"]}: differs from the trained model by at most '
         f'{result["max_difference"]:.2g} on random images and all {result["batches"]} batches '

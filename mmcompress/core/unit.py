@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
-from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import nn
 
 from .channels import ChannelRange, UnitConfig
 from .errors import CompressionError
 from .narrow import is_pass_through
+from .op import is_plain_conv
 
 
 class ChannelUnit(ABC):
@@ -98,40 +97,6 @@ class ChannelUnit(ABC):
             chosen['channels'] = parts['channels']
         chosen['choice'] = self.choice
         return chosen
-
-
-def is_plain_conv(layer: nn.Module) -> bool:
-    """Whether an op may stand in for ``layer``: a 2-d convolution, or such an op already.
-
-    Any other subclass with a forward of its own would lose it.
-    """
-    return type(layer) in (nn.Conv2d, MMCVConv2d) or (
-        isinstance(layer, nn.Conv2d) and hasattr(layer, 'to_static')
-    )
-
-
-def plain_conv(op: nn.Conv2d, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Conv2d:
-    """A plain convolution with the settings of ``op``.
-
-    Args:
-        op: Any convolution; its groups have to fit the new weight.
-        weight: ``Tensor[n, c / g, k, k]``, taken over as it is.
-        bias: ``Tensor[n]`` or ``None``.
-    """
-    with torch.device('meta'):
-        conv = nn.Conv2d(
-            weight.shape[1] * op.groups,
-            weight.shape[0],
-            op.kernel_size,
-            stride=op.stride,
-            padding=op.padding,
-            dilation=op.dilation,
-            groups=op.groups,
-            bias=bias is not None,
-            padding_mode=op.padding_mode,
-        )
-    conv.weight, conv.bias = weight, bias
-    return conv
 
 
 def replace_module(root: nn.Module, name: str, new: nn.Module) -> None:

@@ -21,7 +21,7 @@ def export_checkpoint(
     cfg: Config,
     checkpoint: str | Path,
     out: str | Path,
-    batches: int = 2,
+    batches: int | None = 2,
     overwrite: bool = False,
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
@@ -32,7 +32,7 @@ def export_checkpoint(
         cfg: The config that was trained.
         checkpoint: What training left.
         out: Folder to write to.
-        batches: How many batches of the config's validation data to compare on.
+        batches: How many batches of the config's validation data to compare on; ``None`` for all.
         overwrite: See :func:`~mmcompress.core.export.export`, as the two others.
         fold_bn: See there.
         onnx_shape: See there.
@@ -50,10 +50,10 @@ def export_checkpoint(
     return export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape)
 
 
-def _validation_batches(cfg: Config, count: int) -> Iterator[Any]:
+def _validation_batches(cfg: Config, count: int | None) -> Iterator[Any]:
     """The first batches of the config's validation data, none where there is no data."""
     loader_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader')
-    if count < 1 or not loader_cfg:
+    if (count is not None and count < 1) or not loader_cfg:
         return iter(())
     try:
         loader = ToolRunner.build_dataloader(

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.narrow import narrow
-from mmcompress.core.unit import plain_conv
+from mmcompress.core.op import ConvOp, plain_conv
 from mmcompress.registry import MODELS
 
 from .importance import proxies
 
 
 @MODELS.register_module()
-class FusedConv2d(nn.Conv2d):
+class FusedConv2d(ConvOp):
     """Convolution with ``W~ = P~ W``: m filters, each a fixed mixture of n trained ones.
 
     ``P~`` is constant between two calls of :meth:`fuse`; gradients reach all n filters. The
@@ -37,21 +37,7 @@ class FusedConv2d(nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device='meta',
-        )
-        self.weight, self.bias = conv.weight, conv.bias
-        if hasattr(conv, 'init_cfg'):
-            self.init_cfg = conv.init_cfg
+        super().__init__(conv)
         self.register_buffer('proxies', None)
         self.register_buffer('importance', self.weight.new_zeros(self.dense_channels))
         self.runs = [(self.dense_channels, self.dense_channels)]

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.unit import plain_conv
+from mmcompress.core.op import ConvOp, plain_conv
 from mmcompress.registry import MODELS
 
 
 @MODELS.register_module()
-class FactorizedConv2d(nn.Conv2d):
+class FactorizedConv2d(ConvOp):
     """Convolution with ``diag(v) W``: a scalar for each filter.
 
     Where a norm stands directly behind it, the filter is the convolution and its norm, as it
@@ -34,21 +34,7 @@ class FactorizedConv2d(nn.Conv2d):
     """
 
     def __init__(self, conv: nn.Conv2d, owner: FactorizedConv2d | None = None) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
-            bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
-            device='meta',
-        )
-        self.weight, self.bias = conv.weight, conv.bias
-        if hasattr(conv, 'init_cfg'):
-            self.init_cfg = conv.init_cfg
+        super().__init__(conv)
         # Not registered as a child: the scalars stay the owner's.
         self.__dict__['_owner'] = owner
         if owner is None:

@@ -1,0 +1,66 @@
+"""Base of ops that stand in for a convolution, and the way back to a plain one."""
+
+from __future__ import annotations
+
+import torch
+from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
+from torch import nn
+
+
+class ConvOp(nn.Conv2d):
+    """A convolution that takes over the settings and the parameters of another.
+
+    Like every op it also needs a method ``to_static``, which returns its plain replacement.
+
+    Args:
+        conv: The dense convolution to stand in for.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            stride=conv.stride,
+            padding=conv.padding,
+            dilation=conv.dilation,
+            groups=conv.groups,
+            bias=conv.bias is not None,
+            padding_mode=conv.padding_mode,
+            device='meta',
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        if hasattr(conv, 'init_cfg'):
+            self.init_cfg = conv.init_cfg
+
+
+def is_plain_conv(layer: nn.Module) -> bool:
+    """Whether an op may stand in for ``layer``: a 2-d convolution, or such an op already.
+
+    Any other subclass with a forward of its own would lose it.
+    """
+    return type(layer) in (nn.Conv2d, MMCVConv2d) or isinstance(layer, ConvOp)
+
+
+def plain_conv(op: nn.Conv2d, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Conv2d:
+    """A plain convolution with the settings of ``op``.
+
+    Args:
+        op: Any convolution; its groups have to fit the new weight.
+        weight: ``Tensor[n, c / g, k, k]``, taken over as it is.
+        bias: ``Tensor[n]`` or ``None``.
+    """
+    with torch.device('meta'):
+        conv = nn.Conv2d(
+            weight.shape[1] * op.groups,
+            weight.shape[0],
+            op.kernel_size,
+            stride=op.stride,
+            padding=op.padding,
+            dilation=op.dilation,
+            groups=op.groups,
+            bias=bias is not None,
+            padding_mode=op.padding_mode,
+        )
+    conv.weight, conv.bias = weight, bias
+    return conv
