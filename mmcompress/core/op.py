@@ -11,6 +11,8 @@ class ConvOp(nn.Conv2d):
     """A convolution that takes over the settings and the parameters of another.
 
     Like every op it also needs a method ``to_static``, which returns its plain replacement.
+    Subclasses name ``nn.Conv2d`` among their bases once more: mmengine's ``init_cfg`` knows layers
+    by the names of their class and its direct bases.
 
     Args:
         conv: The dense convolution to stand in for.

@@ -15,7 +15,7 @@ from .importance import proxies
 
 
 @MODELS.register_module()
-class FusedConv2d(ConvOp):
+class FusedConv2d(ConvOp, nn.Conv2d):
     """Convolution with ``W~ = P~ W``: m filters, each a fixed mixture of n trained ones.
 
     ``P~`` is constant between two calls of :meth:`fuse`; gradients reach all n filters. The

@@ -13,7 +13,7 @@ from mmcompress.registry import MODELS
 
 
 @MODELS.register_module()
-class FactorizedConv2d(ConvOp):
+class FactorizedConv2d(ConvOp, nn.Conv2d):
     """Convolution with ``diag(v) W``: a scalar for each filter.
 
     Where a norm stands directly behind it, the filter is the convolution and its norm, as it
