@@ -6,9 +6,8 @@ Every unit that comes out has been checked by narrowing it and running the model
 
 from __future__ import annotations
 
-import fnmatch
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +19,7 @@ from mmcompress.registry import TASK_UTILS
 from .channels import UnitConfig, narrow_units
 from .errors import CompressionError, first_line
 from .graph import CouplingGraph
+from .names import backbones_of, demo_shape, matches, name_list
 from .narrow import is_pass_through
 from .probe import Probe, few_proposals, restored, seeded, working_copy
 from .twins import twins_of, with_twins
@@ -64,16 +64,10 @@ class DependencyAnalyzer:
         exclude: Sequence[str] | str = (),
         input_shape: Sequence[int] | None = None,
     ) -> None:
-        self.include = [] if include is None else _patterns(include, 'include')
+        self.include = [] if include is None else name_list(include, 'include')
         self._include_backbones = include is None
-        self.exclude = _patterns(exclude, 'exclude')
-        self.input_shape = None if input_shape is None else tuple(input_shape)
-        if input_shape is not None and not (
-            len(self.input_shape) == 4 and all(isinstance(n, int) and n > 0 for n in input_shape)
-        ):
-            raise CompressionError(
-                f'input_shape is {input_shape!r}; it has to be four positive integers, (N, C, H, W)'
-            )
+        self.exclude = name_list(exclude, 'exclude')
+        self.input_shape = demo_shape(input_shape)
 
     def analyze(self, model: nn.Module) -> Analysis:
         """Find and verify the channel units of ``model``.
@@ -90,7 +84,7 @@ class DependencyAnalyzer:
             CompressionError: If a pattern matches no module, or no forward pass can be run.
         """
         if self._include_backbones:
-            self.include = _backbones(model)
+            self.include = backbones_of(model)
         self._check_patterns(model)
         with seeded(), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -184,32 +178,6 @@ def log_analysis(analysis: Analysis) -> None:
     print_log(f'{len(analysis.units)} channel units can be narrowed', logger='current')
     for name, reason in analysis.rejected.items():
         print_log(f'left alone: {name}: {reason}', logger='current')
-
-
-def _backbones(model: nn.Module) -> list[str]:
-    """The outermost modules called ``backbone``, momentum copies aside."""
-    copies = [copy for group in twins_of(model).values() for copy in group]
-    found: list[str] = []
-    for name, _ in model.named_modules():
-        inside = matches(name, [*found, *copies])
-        if name.split('.')[-1] == 'backbone' and not inside:
-            found.append(name)
-    return found or ['backbone']
-
-
-def _patterns(value: Sequence[str] | str, key: str) -> list[str]:
-    patterns = [value] if isinstance(value, str) else value
-    if not isinstance(patterns, (list, tuple)) or not all(isinstance(p, str) for p in patterns):
-        raise CompressionError(f'{key} is {value!r}; it has to be a name or a list of names')
-    return list(patterns)
-
-
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether ``name``, or a module that contains it, matches one of ``patterns``."""
-    return any(
-        fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, pattern + '.*')
-        for pattern in patterns
-    )
 
 
 def fault_of(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer, UnitConfig
-from mmcompress.core.analyzer import log_analysis, matches
+from mmcompress.core.analyzer import log_analysis
 from mmcompress.core.channels import ChannelRange, narrow_layers, narrow_units
 from mmcompress.core.narrow import NarrowError, channels_of
 from mmcompress.models import CIFARResNet, PadShortcut
@@ -537,13 +537,6 @@ def test_a_coupled_producer_that_is_excluded():
 def test_a_pattern_that_matches_nothing(kwargs):
     with pytest.raises(CompressionError, match='matches no module of Net; it consists of backbone'):
         analyze(residual(), **kwargs)
-
-
-def test_matches():
-    assert matches('backbone.layer1.0.conv1', ['backbone.layer1'])
-    assert not matches('backbone.layer10.conv1', ['backbone.layer1'])
-    assert matches('backbone.layer1.0.conv1', ['*.conv1'])
-    assert not matches('backbone', [])
 
 
 def test_no_demo_batch_fits():
