@@ -8,14 +8,14 @@ from typing import Any
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmrazor.models.algorithms import BaseAlgorithm
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcompress.registry import MODELS
 
+from .base_mutator import Mutator
 from .budget import Budget
 from .clock import Clock
 from .errors import CompressionError
-from .mutator import ChannelMutator
 
 #: The file in a run's log folder that ``CompressionHook`` writes progress to.
 PROGRESS = 'progress.jsonl'
@@ -68,7 +68,7 @@ class CompressionAlgorithm(BaseAlgorithm):
             architecture = build_architecture(architecture, data_preprocessor)
         # No recorder taps into the activations, so in-place ones may stay.
         super().__init__(architecture, init_cfg=init_cfg, module_inplace=True)
-        self.mutator: ChannelMutator = MODELS.build(mutator_cfg)
+        self.mutator: Mutator = MODELS.build(mutator_cfg)
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self._clock: Clock | None = None
         self._register_load_state_dict_pre_hook(_accept_dense)
@@ -97,6 +97,14 @@ class CompressionAlgorithm(BaseAlgorithm):
     def unfinished(self) -> str:
         """Why there is nothing to export yet, or ``''``."""
         return ''
+
+    def counted(self) -> nn.Module | None:
+        """The compact model whose parameters and MACs reports show, where it isn't the static one.
+
+        Methods whose static model has other parameters than what is trained and stored return a
+        copy with its ops.
+        """
+        return None
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """One step of training, as every mmengine model does it.

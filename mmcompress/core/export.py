@@ -39,6 +39,7 @@ def export(
     overwrite: bool = False,
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
+    forms: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write the static model of a trained algorithm.
 
@@ -58,6 +59,7 @@ def export(
             is above 1.
         onnx_shape: ``(channels, height, width)``; also write ``compact.onnx``, as
             :func:`~mmcompress.core.onnx.export_onnx` does.
+        forms: See :func:`~mmcompress.core.subnet.to_static`.
 
     Returns:
         ``max_difference`` between the outputs, the number of ``batches`` compared, and the
@@ -82,15 +84,21 @@ def export(
         )
     if onnx_shape is not None:
         check_packages()
-    static = to_static(algorithm)
+    mutator = algorithm.mutator
+    if forms is None:
+        forms = mutator.static_forms(algorithm.architecture)
+    static = to_static(algorithm, forms)
     _check_plain(static)
     dense_cfg = dense_config(cfg)
     dense = build_architecture(dense_cfg, cfg.get('data_preprocessor'))
+    replaced = mutator.replaced(algorithm.architecture, forms)
     subnet = dict(
         method=type(algorithm).__name__,
-        choices=algorithm.mutator.choice_template,
-        layers=layer_widths(dense, static),
+        choices=mutator.choice_template,
+        layers=layer_widths(dense, static, replaced),
     )
+    if replaced:
+        subnet['replaced'] = replaced
     partial_adds = partial_adds_of(static)
     if partial_adds:
         subnet['partial_adds'] = partial_adds
@@ -106,7 +114,7 @@ def export(
         _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
         rebuilt = _rebuild(stage)
         # Where sums are taken in another order, rounding grows with what is summed.
-        relative = fold_bn or algorithm.mutator.removes_on_export
+        relative = fold_bn or mutator.removes_on_export
         difference, compared = compare(algorithm, rebuilt, batches, relative)
         if not difference < TOLERANCE:
             raise CompressionError(

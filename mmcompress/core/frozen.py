@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmcv.cnn import is_norm
+from mmengine.logging import print_log
 from torch import nn
 
 from .twins import twins_of
@@ -46,3 +47,17 @@ def release(model: nn.Module, name: str = '', norms: bool = True) -> bool:
             # Frozen stages left their norms in eval mode.
             module.train(root.training)
     return fixed
+
+
+def train_all_stages(model: nn.Module, method: str, norms: bool = False) -> None:
+    """Release every frozen stage of ``model``, in place, and log it.
+
+    Args:
+        model: A whole model, ops in place.
+        method: Name of the method, for the log.
+        norms: See :func:`release`.
+    """
+    for name, module in model.named_modules():
+        fixed = has_frozen_stages(module) or (norms and getattr(module, 'norm_eval', False))
+        if fixed and release(model, name, norms):
+            print_log(f'{method} trains all stages of {name}, frozen ones too', logger='current')

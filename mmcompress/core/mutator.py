@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-from abc import ABC
-from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import nn
 
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, fault_of, log_analysis
+from .base_mutator import Mutator
 from .budget import Budget, solve
 from .channels import ChannelRange, UnitConfig, narrow_layers
 from .errors import CompressionError, nearest
 from .graph import required_divisor
 from .narrow import channels_of, is_narrowable, is_pass_through
 from .unit import ChannelUnit
-from .units_file import keep_ratios, load_json, units_in
+from .units_file import keep_ratios, read_unit_config
 
 
-class ChannelMutator(BaseModule, ABC):
+class ChannelMutator(Mutator):
     """Finds channel units and makes an architecture compact.
 
     Args:
@@ -40,11 +38,7 @@ class ChannelMutator(BaseModule, ABC):
             :meth:`prepare_from_supernet` has run.
         refused: Why units that the analyzer found can't be compressed by the method.
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
-        removes_on_export: Whether :meth:`finish_static` removes channels. The exported model then
-            takes the same sums without their zeros, which rounds them differently.
     """
-
-    removes_on_export = False
 
     def __init__(
         self,
@@ -53,7 +47,7 @@ class ChannelMutator(BaseModule, ABC):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.channel_unit_cfg = self._read(channel_unit_cfg)
+        self.channel_unit_cfg = read_unit_config(channel_unit_cfg, 'channel_unit_cfg', 'channels')
         if not isinstance(parse_cfg, (dict, type(None))):
             raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
         self.parse_cfg = {'type': 'DependencyAnalyzer', **(parse_cfg or {})}
@@ -98,16 +92,6 @@ class ChannelMutator(BaseModule, ABC):
         kept = [(unit.config, unit.config.keep(unit.width)) for unit in self.units.values()]
         narrow_layers(architecture, kept, skip=own)
 
-    def finish_static(self, static: nn.Module) -> None:
-        """Last changes to a static model, in place.
-
-        Called by :func:`~mmcompress.core.subnet.to_static` once every op is a plain layer;
-        methods that remove channels only now extend it.
-
-        Args:
-            static: The static model; layers have the names they have in the architecture.
-        """
-
     # What the tools show
 
     @property
@@ -144,35 +128,6 @@ class ChannelMutator(BaseModule, ABC):
         )
 
     # Private
-
-    @staticmethod
-    def _read(config: dict | str) -> dict:
-        key = 'channel_unit_cfg'
-        if isinstance(config, (str, Path)):
-            config = load_json(config, key)
-        if not isinstance(config, dict):
-            raise CompressionError(f'{key} is {config!r}; it has to be a dict')
-        config = dict(config.get('channel_unit_cfg', config))
-        if not isinstance(config.get('default_args', {}), dict):
-            raise CompressionError(
-                f'{key}.default_args is {config["default_args"]!r}; it has to be a dict'
-            )
-        units = config.get('units') or {}
-        if isinstance(units, (str, Path)):
-            units = units_in(load_json(units, f'{key}.units'))
-        if not isinstance(units, dict):
-            raise CompressionError(
-                f'{key}.units is {units!r}; it has to be a dict by unit name, or the path of a '
-                'JSON file'
-            )
-        for name, unit in units.items():
-            if not isinstance(unit, dict):
-                raise CompressionError(
-                    f'{key}.units[{name!r}] is {unit!r}; it has to be a dict with init_args, '
-                    'channels or choice'
-                )
-        config['units'] = units
-        return config
 
     def _ratios(self, target: Any) -> dict[str, float]:
         """Keep ratio of every unit: from ``target``, or from the units of the config."""

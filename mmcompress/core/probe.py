@@ -251,9 +251,14 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape[1:])
 
 
+def _convolves(module: nn.Module) -> bool:
+    """Whether a layer is a convolution, or an op in the place of one."""
+    return hasattr(module, 'in_channels') and hasattr(module, 'kernel_size')
+
+
 def _shapes(model: nn.Module) -> list[tuple[int, ...]]:
     """Demo shapes worth trying: image channels are those of the first convolution."""
-    first = next((m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
+    first = next(filter(_convolves, model.modules()), None)
     if first is None:
         raise CompressionError(f'{type(model).__name__} has no convolution to compress')
     channels = first.in_channels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from .errors import CompressionError, nearest
 from .folding import fold_norms
 from .narrow import channels_of, groups_of, is_narrowable, narrow
 from .partial_add import add_partially, name_before
+from .plain import Layers, build
 from .stand_ins import update_widths
 from .unit import replace_module
 from .units_file import load_json
@@ -55,6 +57,7 @@ def sub_model(
     else:
         model = build_architecture(cfg, data_preprocessor)
         subnet = _contents(fix_subnet)
+        _replace(model, subnet.get('replaced', {}))
         resize(model, subnet['layers'])
         _restore_partial_adds(model, subnet.get('partial_adds', {}))
         fold_norms(model, subnet.get('folded', ()))
@@ -95,31 +98,45 @@ def is_sub_model(cfg: dict) -> bool:
     return str(cfg.get('type', '')).split('.')[-1] == sub_model.__name__
 
 
-def to_static(algorithm: CompressionAlgorithm) -> BaseModel:
+def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = None) -> BaseModel:
     """A copy of an algorithm's architecture in which every op is a plain torch layer.
 
     An op is a module with a method ``to_static`` that returns its plain replacement.
 
     Args:
         algorithm: The algorithm, usually a trained one; left as it is.
+        forms: By layer, the form of ops that have several; by default what
+            :meth:`~mmcompress.core.base_mutator.Mutator.static_forms` finds.
 
     Returns:
         The static model, in eval mode, on the algorithm's device.
     """
+    if forms is None:
+        forms = algorithm.mutator.static_forms(algorithm.architecture)
     model = copy.deepcopy(algorithm.architecture)
     for name, module in list(model.named_modules()):
         if hasattr(module, 'to_static'):
-            replace_module(model, name, module.to_static())
+            form = [forms[name]] if name in forms else []
+            replace_module(model, name, module.to_static(*form))
     algorithm.mutator.finish_static(model)
     update_widths(model)
     return model.eval()
 
 
-def layer_widths(dense: nn.Module, static: nn.Module) -> dict[str, dict[str, int]]:
-    """Layers of ``static`` that have other widths than in ``dense``, by name."""
+def layer_widths(
+    dense: nn.Module, static: nn.Module, replaced: Iterable[str] = ()
+) -> dict[str, dict[str, int]]:
+    """Layers of ``static`` that have other widths than in ``dense``, by name.
+
+    Args:
+        dense: The dense model.
+        static: The static one.
+        replaced: Names of layers that have others in their place, which are left out.
+    """
     widths = {}
+    gone = tuple(f'{name}.' for name in replaced)
     for name, layer in static.named_modules():
-        if is_narrowable(layer):
+        if is_narrowable(layer) and not f'{name}.'.startswith(gone):
             name = name_before(static, name)
             now, before = channels_of(layer), channels_of(dense.get_submodule(name))
             if now != before:
@@ -158,6 +175,23 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
         ]
         narrow(layer, *keep)
     update_widths(model)
+
+
+def _replace(model: nn.Module, replaced: dict[str, Layers]) -> None:
+    """Put plain layers in the place of others, by name."""
+    if not isinstance(replaced, dict):
+        raise CompressionError('fix_subnet: `replaced` has to be a dict by layer name')
+    modules = dict(model.named_modules())
+    for name, layers in replaced.items():
+        if name not in modules:
+            raise CompressionError(
+                f'fix_subnet: {type(model).__name__} has no layer {name!r}; the nearest are '
+                f'{nearest(name, modules)}'
+            )
+        try:
+            replace_module(model, name, build(layers))
+        except CompressionError as error:
+            raise CompressionError(f'fix_subnet: replaced[{name!r}]: {error}') from None
 
 
 def _restore_partial_adds(model: nn.Module, partial_adds: dict[str, dict[str, int]]) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from .errors import CompressionError, nearest
 
+#: Keys of a mutator's config that hold its units.
+UNIT_CONFIGS = ('channel_unit_cfg', 'filter_unit_cfg')
+
 
 def load_json(path: str | Path, key: str, tool: str = 'get_channel_units') -> dict:
     """Read a JSON object.
@@ -48,29 +51,79 @@ def units_in(content: dict) -> dict:
     Raises:
         CompressionError: If it is a mutator config without a dict of units.
     """
-    if 'channel_unit_cfg' not in content:
+    key = next((key for key in UNIT_CONFIGS if key in content), None)
+    if key is None:
         return content
-    config = content['channel_unit_cfg']
+    config = content[key]
     units = config.get('units') if isinstance(config, dict) else None
     if not isinstance(units, dict):
         raise CompressionError(
-            'channel_unit_cfg of the file has no dict of `units`; write it again with '
+            f'{key} of the file has no dict of `units`; write it again with '
             'tools/get_channel_units.py'
         )
     return units
 
 
+def read_unit_config(config: dict | str | Path, key: str, parts: str) -> dict:
+    """The part of a mutator's config that is about units, in one form.
+
+    Args:
+        config: A dict with ``type``, ``default_args`` and ``units``, each of which may be left
+            out; ``units`` may be the path of a JSON file. Or the path of a file with all of it.
+        key: The config key that it is the value of.
+        parts: What units consist of, for errors: ``channels`` or ``layers``.
+
+    Returns:
+        A copy whose ``units`` is a dict of dicts by name.
+
+    Raises:
+        CompressionError: If anything isn't of the type it has to be.
+    """
+    if isinstance(config, (str, Path)):
+        config = load_json(config, key)
+    if not isinstance(config, dict):
+        raise CompressionError(f'{key} is {config!r}; it has to be a dict')
+    config = dict(config.get(key, config))
+    if not isinstance(config.get('default_args', {}), dict):
+        raise CompressionError(
+            f'{key}.default_args is {config["default_args"]!r}; it has to be a dict'
+        )
+    units = config.get('units') or {}
+    if isinstance(units, (str, Path)):
+        units = units_in(load_json(units, f'{key}.units'))
+    if not isinstance(units, dict):
+        raise CompressionError(
+            f'{key}.units is {units!r}; it has to be a dict by unit name, or the path of a '
+            'JSON file'
+        )
+    for name, unit in units.items():
+        if not isinstance(unit, dict) or not isinstance(unit.get('init_args', {}), dict):
+            raise CompressionError(
+                f'{key}.units[{name!r}] is {unit!r}; it has to be a dict with init_args, '
+                f'{parts} or choice'
+            )
+    config['units'] = units
+    return config
+
+
 def is_units_file(path: str | Path) -> bool:
     """Whether a file is one of ``get_channel_units.py``: units, or keep ratios by name."""
     try:
-        units = units_in(load_json(path, 'file'))
+        content = load_json(path, 'file')
+        units = units_in(content)
     except CompressionError:
         return False
+    # Keep ratios alone are known by the names of units: of channels, or of modules.
+    named = units is not content
     return bool(units) and all(
-        re.search(r'_\(\d+, \d+\)_\d+$', name)
-        and (isinstance(unit, Real) or (isinstance(unit, dict) and 'choice' in unit))
+        (isinstance(unit, dict) and 'choice' in unit and (named or _is_name(name)))
+        or (isinstance(unit, Real) and _is_name(name))
         for name, unit in units.items()
     )
+
+
+def _is_name(name: str) -> bool:
+    return re.search(r'_\(\d+, \d+\)_\d+$|^\w+(\.\w+)+$', name) is not None
 
 
 def keep_ratios(

@@ -20,6 +20,9 @@ from .complexity import complexity_by_stage
 def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, nn.Module]:
     """The dense model of a config as ``dense``, and ``compact`` where the config makes one.
 
+    Where what is exported has other parameters than what is trained and stored (layers that share
+    some get their own), there is also ``static``, the exported model.
+
     Args:
         cfg: A dense model's, a method's, or that of an export.
         checkpoint: For the model of the config, whichever it is.
@@ -33,6 +36,9 @@ def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, n
     preprocessor = cfg.get('data_preprocessor')
     if isinstance(model, CompressionAlgorithm):
         dense = build_architecture(dense_config(cfg), preprocessor)
+        counted = model.counted()
+        if counted is not None:
+            return dict(dense=dense, compact=counted, static=to_static(model))
         return dict(dense=dense, compact=to_static(model))
     if is_sub_model(cfg.model):
         return dict(dense=build_architecture(cfg.model['cfg'], preprocessor), compact=model)

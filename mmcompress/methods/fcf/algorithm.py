@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.checkpoint import is_pretrained
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.frozen import has_frozen_stages, release
+from mmcompress.core.frozen import train_all_stages
 from mmcompress.registry import MODELS
 
 from .admm import keep_largest
@@ -91,7 +91,8 @@ class FCF(CompressionAlgorithm):
         self.mutator: FCFMutator
         self.keep_ratio = target_pruning_ratio
         self.stage, self.criterion = stage, criterion
-        self._thaw()
+        # Scalars of frozen stages would learn nothing, and all filters there look alike.
+        train_all_stages(self.architecture, 'FCF')
         lengths = [len(row) for unit in self.mutator.mutable_units for row in unit.rows]
         self.admm = ADMMState(lengths, rho, rho_max, mu, alpha)
         self._register_load_state_dict_pre_hook(check_scalars, with_module=True)
@@ -259,12 +260,6 @@ class FCF(CompressionAlgorithm):
                     f'{unit.num_channels} filters, but {unit.width} in the loaded checkpoint; '
                     'both stages need the same keep ratios'
                 )
-
-    def _thaw(self) -> None:
-        """Scalars of frozen stages would learn nothing, and all filters there look alike."""
-        for name, module in self.architecture.named_modules():
-            if has_frozen_stages(module) and release(self.architecture, name, norms=False):
-                print_log(f'FCF trains all stages of {name}, frozen ones too', logger='current')
 
     def _set_widths(self) -> None:
         """By magnitude, widths depend on the weights that training starts from."""

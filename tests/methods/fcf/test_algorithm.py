@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import Clock, CompressionError
+from mmcompress.core import frozen
 from mmcompress.core.export import export
 from mmcompress.methods.fcf import FCF, FactorizedConv2d
 from mmcompress.methods.fcf import algorithm as source
@@ -319,7 +320,8 @@ def test_widths_by_magnitude_are_of_the_loaded_weights(large, expected):
 @pytest.fixture
 def messages(monkeypatch):
     found = []
-    monkeypatch.setattr(source, 'print_log', lambda text, **_: found.append(text))
+    for module in (source, frozen):
+        monkeypatch.setattr(module, 'print_log', lambda text, **_: found.append(text))
     return found
 
 

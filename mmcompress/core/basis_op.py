@@ -1,0 +1,316 @@
+"""Base of ops whose filters are combinations of basis filters, which several layers may share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_activation_layer, build_norm_layer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .errors import CompressionError
+from .plain import Layers, build, conv_layer
+
+if TYPE_CHECKING:
+    from .filter_unit import FilterUnit
+
+#: Static forms of an op: a basis convolution and a 1x1 behind it, or one convolution.
+FACTORED, MERGED = 'factored', 'merged'
+
+#: Configs of plain layers, and their tensors by name.
+Static = tuple[Layers, list[dict[str, Tensor | None]]]
+
+
+class BasisConv2d(nn.Module, ABC):
+    """A convolution with basis filters, and a 1x1 convolution that combines their maps.
+
+    Subclasses say what the basis is. What layers share is a parameter of the first op of their
+    unit, its owner, alone: counted, saved, moved and optimized once. The other ops reach it
+    through a link that isn't registered.
+
+    Args:
+        conv: The dense convolution to stand in for.
+        maps: Number r of maps that the basis convolution puts out.
+        groups: Groups of the basis convolution, a multiple of the G groups of ``conv``.
+        owner: The op of the unit that has the shared parameters; itself by default.
+        coefficients: Whether there is a 1x1 convolution; without one the op puts out the maps.
+        coefficient_bias: Whether it has a bias; by default as ``conv`` has.
+        norm_cfg: Batch norm between the two, as OpenMMLab configures it.
+        act_cfg: Activation behind that.
+
+    Attributes:
+        coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups, or ``None``.
+        bias: ``Tensor[n]`` or ``None``.
+        teacher: ``Tensor[n, c / G, kh, kw]``, the dense weight, where it is to be remembered.
+
+    Raises:
+        CompressionError: If the norm is no batch norm with statistics, or there are settings for
+            coefficients where there are none.
+    """
+
+    #: Names of the parameters that the owner has for all ops of its unit.
+    shared: tuple[str, ...] = ()
+    #: Names of all parameters that make up the filters.
+    factors: tuple[str, ...] = ('coefficients',)
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        maps: int,
+        groups: int,
+        owner: BasisConv2d | None = None,
+        coefficients: bool = True,
+        coefficient_bias: bool | None = None,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = conv.in_channels
+        self.out_channels = conv.out_channels if coefficients else maps
+        self.kernel_size, self.stride, self.dilation = conv.kernel_size, conv.stride, conv.dilation
+        self.padding, self.padding_mode = conv.padding, conv.padding_mode
+        self._pad = conv._reversed_padding_repeated_twice
+        self.groups, self.basis_groups, self.maps = conv.groups, groups, maps
+        self.dense_shape = tuple(conv.weight.shape)
+        like = conv.weight
+        if not coefficients and (norm_cfg or act_cfg):
+            raise CompressionError(
+                'norm_cfg and act_cfg stand in front of coefficients; set them '
+                'to None where coefficients=False'
+            )
+        self.norm = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
+        self.act_cfg = None if act_cfg is None else dict(act_cfg)
+        self.act = None if act_cfg is None else build_activation_layer(self.act_cfg)
+        self.coefficients = None
+        if coefficients:
+            shape = (conv.out_channels, maps // conv.groups, 1, 1)
+            self.coefficients = nn.Parameter(like.new_empty(shape))
+            nn.init.kaiming_normal_(self.coefficients, mode='fan_out', nonlinearity='relu')
+        has_bias = conv.bias is not None
+        if coefficient_bias is False and has_bias:
+            raise CompressionError(
+                'coefficient_bias is False, but the convolution has a bias; '
+                'it has to be True or None'
+            )
+        self.bias = None
+        if has_bias or coefficient_bias:
+            self.bias = nn.Parameter(like.new_zeros(self.out_channels))
+        self.register_buffer('teacher', None)
+        self.__dict__['_owner'], self.__dict__['_unit'] = owner, None
+        self._register_load_state_dict_pre_hook(self._before_loading)
+
+    # What subclasses say
+
+    @abstractmethod
+    def basis(self) -> Tensor:
+        """The weight of the basis convolution, ``Tensor[r, c / groups, kh, kw]``."""
+
+    def offset(self) -> Tensor | None:
+        """The bias of the basis convolution, ``Tensor[r]``, if any."""
+        return None
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The basis convolution, ``Tensor[N, c, H, W]`` to ``Tensor[N, r, H', W']``."""
+        return self._conv(x, self.basis(), self.offset(), self.basis_groups)
+
+    # The layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
+        x = self.convolve(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.act is not None:
+            x = self.act(x)
+        if self.coefficients is not None:
+            return F.conv2d(x, self.coefficients, self.bias, groups=self.groups)
+        return x if self.bias is None else x + self.bias.view(1, -1, 1, 1)
+
+    def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        padding = self.padding
+        if self.padding_mode != 'zeros':
+            x, padding = F.pad(x, self._pad, mode=self.padding_mode), 0
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, groups)
+
+    @property
+    def owner(self) -> BasisConv2d:
+        """The op that has the shared parameters."""
+        return self if self._owner is None else self._owner
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the op is one convolution in disguise, in training too."""
+        return self.norm is None and self.act is None
+
+    def filters(self) -> Tensor:
+        """The merged kernel, ``Tensor[n, c / G, kh, kw]``; norm and activation left out."""
+        basis = self.basis()
+        return basis if self.coefficients is None else self._combine(basis, self.coefficients)
+
+    def _combine(self, basis: Tensor, coefficients: Tensor) -> Tensor:
+        # A map sees one part of the channels of a group, a filter all parts of its group.
+        n, channels, *kernel = self.dense_shape
+        parts = self.basis_groups // self.groups
+        split = coefficients.reshape(self.groups, n // self.groups, parts, -1)
+        rows = basis.reshape(self.groups, parts, -1, basis[0].numel())
+        return torch.einsum('gnpq,gpqd->gnpd', split, rows).reshape(n, channels, *kernel)
+
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that make up the filters, the owner's among them."""
+        own = [parameter for name, parameter in self.named_parameters() if name in self.factors]
+        return (
+            own if self._owner is None else [*own, *(getattr(self.owner, k) for k in self.shared)]
+        )
+
+    # Static forms
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms that :meth:`to_static` can give; at equal cost the first is the better one."""
+        merges = self.coefficients is not None and self.act is None
+        return (MERGED, FACTORED) if merges else (FACTORED,)
+
+    def cost(self, form: str) -> int:
+        """Weights of a form, which are its MACs for one position of the output."""
+        if form == MERGED:
+            return math.prod(self.dense_shape)
+        coefficients = 0 if self.coefficients is None else self.coefficients.numel()
+        return self.basis().numel() + coefficients
+
+    def static_layers(self, form: str = FACTORED) -> Layers:
+        """Configs of the layers that :meth:`to_static` gives."""
+        return self._static(form)[0]
+
+    @torch.no_grad()
+    def to_static(self, form: str = FACTORED) -> nn.Module:
+        """Plain layers that do the same in eval mode, the norm folded.
+
+        Args:
+            form: One of :attr:`forms`.
+        """
+        layers, weights = self._static(form)
+        module = build(layers)
+        like = next(self.owner.parameters())
+        for layer, tensors in zip([module] if len(layers) == 1 else module, weights, strict=True):
+            layer.to(like)
+            layer.load_state_dict({k: v for k, v in tensors.items() if v is not None})
+        return module
+
+    def _static(self, form: str) -> Static:
+        # In float64: every weight is rounded once.
+        basis, offset = self._folded()
+        bias = _double(self.bias)
+        if self.coefficients is None:
+            return self._static_basis(basis, bias)
+        combine = _double(self.coefficients)
+        if form == MERGED:
+            weight = self._combine(basis, combine)
+            if offset is not None:
+                # What the maps are lifted by lifts the filters that they make up.
+                lift = offset.view(self.groups, 1, -1) * combine.view(
+                    self.groups, -1, self.maps // self.groups
+                )
+                bias = lift.sum(2).flatten() + (0 if bias is None else bias)
+            layer = conv_layer(self, weight.shape, self.groups, bias is not None)
+            return [layer], [dict(weight=weight, bias=bias)]
+        layers, weights = self._static_basis(basis, offset)
+        if self.act is not None:
+            layers, weights = [*layers, dict(self.act_cfg)], [*weights, {}]
+        last = dict(
+            type='Conv2d',
+            in_channels=self.maps,
+            out_channels=self.out_channels,
+            kernel_size=1,
+            groups=self.groups,
+            bias=bias is not None,
+        )
+        return [*layers, last], [*weights, dict(weight=combine, bias=bias)]
+
+    def _static_basis(self, basis: Tensor, offset: Tensor | None) -> Static:
+        """The basis convolution as plain layers."""
+        layer = conv_layer(self, basis.shape, self.basis_groups, offset is not None)
+        return [layer], [dict(weight=basis, bias=offset)]
+
+    def _folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the basis convolution and the norm behind it, as one."""
+        basis, offset = _double(self.basis()), _double(self.offset())
+        if self.norm is None:
+            return basis, offset
+        scale = (self.norm.running_var.double() + self.norm.eps).rsqrt()
+        if self.norm.affine:
+            scale = scale * _double(self.norm.weight)
+        offset = ((0 if offset is None else offset) - self.norm.running_mean.double()) * scale
+        if self.norm.affine:
+            offset = offset + _double(self.norm.bias)
+        return basis * scale.view(-1, 1, 1, 1), offset
+
+    # Loading
+
+    def remember_dense(self) -> None:
+        """Make room for the dense weight, which a dense checkpoint fills in."""
+        like = next(self.owner.parameters())
+        self.register_buffer('teacher', like.new_zeros(self.dense_shape))
+
+    def join(self, unit: FilterUnit, name: str) -> None:
+        """Belong to a unit, which makes something of the weight of a dense network.
+
+        Args:
+            unit: The unit.
+            name: Of this layer in the architecture.
+        """
+        self.__dict__['_unit'], self.__dict__['_name'] = unit, name
+
+    def _before_loading(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        dense = state.pop(f'{prefix}weight', None)
+        if dense is not None:
+            if dense.shape != self.dense_shape:
+                raise CompressionError(
+                    f'the weight of {prefix.rstrip(".")!r} in the checkpoint is '
+                    f'{tuple(dense.shape)}; the dense layer here is {self.dense_shape}'
+                )
+            if self.teacher is not None:
+                state[f'{prefix}teacher'] = dense
+            if self._unit is not None:
+                self._unit.take_dense(self._name, dense)
+            # Whatever a dense layer has no counterpart of is what it is now.
+            for key, value in self.state_dict().items():
+                state.setdefault(prefix + key, value.clone())
+        for key in self.shared if self._owner is not None else ():
+            copy = state.pop(prefix + key, None)
+            if copy is not None and not torch.equal(
+                copy.to(getattr(self.owner, key)), getattr(self.owner, key)
+            ):
+                raise CompressionError(
+                    f'{prefix}{key} in the checkpoint differs from that of {self.owner._name!r}, '
+                    'with which this layer shares it'
+                )
+
+    def extra_repr(self) -> str:
+        """Settings of the convolution, and the number of maps."""
+        return (
+            f'{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, '
+            f'stride={self.stride}, padding={self.padding}, groups={self.groups}, maps={self.maps}'
+        )
+
+
+def _double(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().double()
+
+
+def _batch_norm(norm_cfg: dict, channels: int) -> _BatchNorm:
+    try:
+        norm = build_norm_layer(dict(norm_cfg), channels)[1]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CompressionError(
+            f'norm_cfg is {norm_cfg!r}, of which no norm can be built: {error}'
+        ) from None
+    if not isinstance(norm, _BatchNorm) or norm.running_var is None:
+        raise CompressionError(
+            f'norm_cfg is {norm_cfg!r}; it has to be a batch norm with statistics (BN, SyncBN), '
+            'which becomes a part of the convolution in front of it on export'
+        )
+    return norm

@@ -1,0 +1,136 @@
+"""Base of algorithms whose filters are combinations of basis filters."""
+
+from __future__ import annotations
+
+import copy
+import math
+from numbers import Real
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from .algorithm import CompressionAlgorithm
+from .errors import CompressionError
+from .filter_mutator import FilterMutator
+from .frozen import train_all_stages
+
+
+class FilterAlgorithm(CompressionAlgorithm):
+    """Trains a network whose convolutions share bases.
+
+    Args:
+        architecture: See the base class.
+        mutator_cfg: Config of a :class:`~mmcompress.core.filter_mutator.FilterMutator`.
+        target_pruning_ratio: Share of the parameters of each filter unit that is kept; for units
+            that :attr:`mutator_cfg` gives no size. Otherwise as in the base class.
+        init: ``'kaiming'`` trains from scratch; ``'svd'`` starts from the dense checkpoint that
+            ``load_from`` or an ``init_cfg`` of type Pretrained names.
+        reconstruction: Weight of the reconstruction loss ``sum ||W - W'||^2 / sum ||W||^2``
+            between merged kernels W' and the weights W of the dense checkpoint.
+        data_preprocessor: See the base class.
+        init_cfg: As for every mmengine module.
+
+    Raises:
+        CompressionError: If a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        architecture: BaseModel | dict,
+        mutator_cfg: dict,
+        target_pruning_ratio: Any = None,
+        init: str = 'kaiming',
+        reconstruction: float = 0.0,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        self.reconstruction = weight_of_loss(reconstruction, 'reconstruction')
+        if isinstance(mutator_cfg, dict):
+            remember = self.reconstruction > 0
+            mutator_cfg = dict(mutator_cfg, init=init, remember_dense=remember)
+        super().__init__(
+            architecture, mutator_cfg, target_pruning_ratio, data_preprocessor, init_cfg
+        )
+        self.init = init
+        # Told by every checkpoint, so that a resumed run needs no dense network.
+        self.register_buffer('dense_loaded', torch.tensor(False))
+        units = self.mutator.units.values()
+        self._layers = [layer for unit in units for layer in unit.layers]
+        if self.reconstruction and not all(op.is_linear for op in self._ops()):
+            raise CompressionError(
+                'reconstruction is set, but norm_cfg or act_cfg stand between basis and '
+                'coefficients, so that there is no merged kernel in training; set them to None'
+            )
+        # Fresh norms, and layers that do not do yet what they are to do, have to learn.
+        norms = any(op.norm is not None for op in self._ops()) or init != 'svd'
+        train_all_stages(self.architecture, type(self).__name__, norms)
+
+    mutator: FilterMutator
+
+    def start(self, optim_wrapper: OptimWrapper) -> None:
+        """Say how well the ops fit the dense network.
+
+        Raises:
+            CompressionError: If they are to start from one, and none has been loaded.
+        """
+        super().start(optim_wrapper)
+        for unit in self.mutator.units.values():
+            if unit.awaited:
+                raise CompressionError(
+                    f"init is 'svd', but the loaded checkpoint has no dense weights of "
+                    f'{unit.awaited[0]!r} of filter unit {unit.name!r}'
+                )
+            if unit.error is not None:
+                print_log(
+                    f'{unit.name}: {unit.init_args} keeps {unit.choice:.1%} of the parameters, '
+                    f'relative reconstruction error {unit.error:.4f}',
+                    logger='current',
+                )
+                self.dense_loaded.fill_(True)
+        missing = self.reconstruction and not all(bool(op.teacher.any()) for op in self._ops())
+        if missing or (self.init == 'svd' and not bool(self.dense_loaded)):
+            key = 'reconstruction is set' if missing else "init is 'svd'"
+            raise CompressionError(
+                f'{key}, but no dense weights have been loaded; name the checkpoint of the dense '
+                "network in load_from, or set init='kaiming' to train from scratch"
+            )
+
+    def loss(self, inputs: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
+        """The losses of the architecture, and those of the method by name."""
+        losses = dict(super().loss(inputs, data_samples))
+        # Sums of many products are no work for half precision.
+        with torch.autocast(self.dense_loaded.device.type, enabled=False):
+            losses.update(self.own_losses())
+        return losses
+
+    def own_losses(self) -> dict[str, Tensor]:
+        """What the method adds to the losses, weighted; methods with more extend it."""
+        if not self.reconstruction:
+            return {}
+        pairs = [(op.filters(), op.teacher) for op in self._ops()]
+        gap = sum((own - dense).square().sum() for own, dense in pairs)
+        return dict(
+            loss_reconstruction=self.reconstruction * gap / sum(w.square().sum() for _, w in pairs)
+        )
+
+    def counted(self) -> nn.Module:
+        """The compact model with its ops: what is shared is a parameter once."""
+        return copy.deepcopy(self.architecture).eval()
+
+    def _ops(self) -> list[nn.Module]:
+        return [self.architecture.get_submodule(layer) for layer in self._layers]
+
+
+def weight_of_loss(value: Any, key: str) -> float:
+    """``value`` if it may weigh a loss.
+
+    Raises:
+        CompressionError: If it isn't a number of at least 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+        raise CompressionError(f'{key} is {value!r}; it has to be a number of at least 0')
+    return float(value)

@@ -1,0 +1,291 @@
+"""Base of mutators whose units are convolutions with a basis in common."""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+from collections import defaultdict
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import nn
+
+from mmcompress.registry import MODELS, TASK_UTILS
+
+from .base_mutator import Mutator
+from .basis_op import FACTORED, BasisConv2d
+from .budget import Budget
+from .errors import CompressionError, nearest
+from .filter_unit import INITS, FilterUnit
+from .plain import Layers
+from .probe import Probe, seeded
+from .units_file import keep_ratios, read_unit_config
+
+KEY = 'filter_unit_cfg'
+
+
+class FilterMutator(Mutator):
+    """Finds filter units and swaps their convolutions for ops.
+
+    Args:
+        filter_unit_cfg: ``type`` of unit; ``default_args`` for all units; ``units``, a dict by
+            unit name or pattern of ``init_args`` and ``choice``, or the path of a JSON file with
+            it. Where units have ``layers``, they are all there is and nothing is searched. The
+            whole output of ``get_channel_units.py`` is accepted as well.
+        parse_cfg: Config of the :class:`~mmcompress.core.filter_finder.FilterFinder`.
+        init: How ops start: ``'kaiming'``, from random numbers, or ``'svd'``, from the
+            weights of a dense checkpoint.
+        remember_dense: Whether ops keep the dense weights beside their own.
+        init_cfg: As for every mmengine module.
+
+    Attributes:
+        units: Units by name, once :meth:`prepare_from_supernet` has run.
+        refused: Why units that were found can't be compressed by the method.
+    """
+
+    #: What the layers of one unit have to agree in.
+    alike: tuple[str, ...] = ('kernel_size',)
+    #: A merged kernel takes the sums in another order.
+    removes_on_export = True
+
+    def __init__(
+        self,
+        filter_unit_cfg: dict | str,
+        parse_cfg: dict | None = None,
+        init: str = 'kaiming',
+        remember_dense: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.filter_unit_cfg = read_unit_config(filter_unit_cfg, KEY, 'layers')
+        if not isinstance(parse_cfg, (dict, type(None))):
+            raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
+        self.parse_cfg = {'type': 'FilterFinder', **(parse_cfg or {})}
+        if init not in INITS:
+            raise CompressionError(f'init is {init!r}; it has to be one of {", ".join(INITS)}')
+        self.unit_args = dict(init=init, remember_dense=remember_dense)
+        self.units: dict[str, FilterUnit] = {}
+        self.refused: dict[str, str] = {}
+
+    def prepare_from_supernet(
+        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+    ) -> None:
+        """Find the units of ``architecture`` and swap their convolutions for ops, in place.
+
+        Args:
+            architecture: The dense model.
+            target: Keep ratios by unit name, of parameters; see
+                :func:`~mmcompress.core.units_file.keep_ratios`. Units that it leaves out, and that
+                have no size of their own, stay dense.
+            budget: Not supported.
+
+        Raises:
+            CompressionError: If nothing is found, or a unit of the config doesn't fit.
+        """
+        if budget is not None:
+            raise CompressionError(
+                'target finds widths of channel units; give filter units their size with '
+                'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
+            )
+        for name, (layers, given) in self._found(architecture).items():
+            unit = self._build_unit(name, layers, given)
+            why = unit.unsupported(architecture)
+            if why:
+                print_log(f'left alone: {name}: {why}', logger='current')
+                self.refused[name] = why
+            else:
+                self.units[name] = unit
+        self._choose(target)
+        if not self.units:
+            why = next((f' (for example {n}: {w})' for n, w in self.refused.items()), '')
+            raise CompressionError(
+                f'no convolution of {type(architecture).__name__} can be compressed by '
+                f'{type(self).__name__}{why}'
+            )
+        for unit in self.units.values():
+            unit.measure(architecture)
+        self.prepare_units(architecture)
+
+    def prepare_units(self, architecture: nn.Module) -> None:
+        """Swap in the ops of all units; methods that change what follows extend it."""
+        for unit in self.units.values():
+            unit.prepare(architecture)
+
+    # What the tools show
+
+    @property
+    def choice_template(self) -> dict[str, float]:
+        """Share of the parameters that is left, by unit name."""
+        return {name: unit.choice for name, unit in self.units.items()}
+
+    def config_template(
+        self, with_unit_init_args: bool = False, with_channels: bool = False
+    ) -> dict:
+        """The mutator as a config that builds it again.
+
+        Args:
+            with_unit_init_args: Give the arguments of every unit.
+            with_channels: Give the layers, so that nothing is searched.
+        """
+        units = {
+            name: unit.as_dict(with_unit_init_args, with_channels)
+            for name, unit in self.units.items()
+        }
+        return dict(
+            type=type(self).__name__,
+            filter_unit_cfg=dict(
+                type=self.filter_unit_cfg['type'],
+                default_args=self.filter_unit_cfg.get('default_args', {}),
+                units=units,
+            ),
+            parse_cfg=dict(self.parse_cfg),
+        )
+
+    # Static models
+
+    def static_forms(self, architecture: nn.Module, prefer: str = 'macs') -> dict[str, str]:
+        """For each unit, the one of its forms that is cheapest; see the base class."""
+        forms: dict[str, str] = {}
+        positions: dict[str, int] = {}
+        for unit in self.units.values():
+            ops = {layer: architecture.get_submodule(layer) for layer in unit.layers}
+            common = common_forms(ops.values())
+            best = {min(common, key=op.cost) for op in ops.values()}
+            if len(best) > 1:
+                if prefer == 'macs':
+                    positions = positions or _positions(architecture)
+                best = {_cheapest(ops, common, positions)}
+            forms.update(dict.fromkeys(ops, best.pop()))
+        return forms
+
+    def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
+        """Every layer of every unit; see the base class."""
+        return {
+            layer: architecture.get_submodule(layer).static_layers(forms.get(layer, FACTORED))
+            for unit in self.units.values()
+            for layer in unit.layers
+        }
+
+    # Private
+
+    def _found(self, architecture: nn.Module) -> dict[str, tuple[list[str], dict]]:
+        """Layers and settings by unit name: from the config, or searched for."""
+        given = self.filter_unit_cfg['units']
+        if any('layers' in unit for unit in given.values()):
+            return self._check_layers(given, architecture)
+        finder = TASK_UTILS.build(self.parse_cfg)
+        found = finder.find(architecture, self.alike)
+        settings: dict[str, dict] = {name: {} for name in found}
+        for pattern, unit in given.items():
+            names = [pattern] if pattern in found else fnmatch.filter(found, pattern)
+            if not names:
+                raise CompressionError(
+                    f'{KEY}.units: {pattern!r} matches no filter unit of the architecture; the '
+                    f'nearest names are {nearest(pattern, found)}'
+                )
+            for name in names:
+                settings[name] = {**settings[name], **unit}
+        return {name: (layers, settings[name]) for name, layers in found.items()}
+
+    def _check_layers(
+        self, given: dict[str, dict], architecture: nn.Module
+    ) -> dict[str, tuple[list[str], dict]]:
+        modules = dict(architecture.named_modules())
+        seen: dict[str, str] = {}
+        for name, unit in given.items():
+            key = f'{KEY}.units[{name!r}]'
+            layers = unit.get('layers')
+            if not isinstance(layers, (list, tuple)) or not layers:
+                raise CompressionError(
+                    f'{key} has no list of `layers`, which other units have; write it again with '
+                    'tools/get_channel_units.py -c -i'
+                )
+            for layer in layers:
+                if not isinstance(modules.get(layer), nn.Module) or layer == '':
+                    raise CompressionError(
+                        f'{key} names the layer {layer!r}, which {type(architecture).__name__} '
+                        f'does not have; the nearest are {nearest(str(layer), modules)}. Was the '
+                        'file written for another model?'
+                    )
+                other = seen.setdefault(layer, name)
+                if other != name or list(layers).count(layer) > 1:
+                    raise CompressionError(f'{key}: {layer!r} is also in unit {other!r}')
+            self._check_alike(key, [modules[layer] for layer in layers])
+        return {name: (list(unit['layers']), unit) for name, unit in given.items()}
+
+    def _check_alike(self, key: str, layers: list[nn.Module]) -> None:
+        for attribute in self.alike:
+            values = {getattr(layer, attribute, None) for layer in layers}
+            if len(values) > 1:
+                raise CompressionError(
+                    f'{key}: its layers differ in {attribute} ({", ".join(map(str, values))}); '
+                    'layers with one basis have to agree in it'
+                )
+
+    def _build_unit(self, name: str, layers: list[str], given: dict) -> FilterUnit:
+        args = {**self.filter_unit_cfg.get('default_args', {}), **given.get('init_args', {})}
+        if 'choice' in given:
+            args['choice'] = given['choice']
+        kind = self.filter_unit_cfg['type']
+        try:
+            return MODELS.build(dict(args, type=kind, name=name, layers=layers, **self.unit_args))
+        except TypeError as error:
+            raise CompressionError(
+                f'{KEY}.units[{name!r}]: init_args (or default_args) are wrong: {error}'
+            ) from None
+
+    def _choose(self, target: Any) -> None:
+        """Give units the keep ratios of ``target``, and leave alone those without a size."""
+        if target is not None:
+            for name, ratio in keep_ratios(target, self.units, refused=self.refused).items():
+                unit = self.units[name]
+                if unit.has_size and ratio != 1:
+                    raise CompressionError(
+                        f'unit {name!r} keeps {ratio!r} by target_pruning_ratio, but has '
+                        f'{unit.init_args} by {KEY}; remove one of the two'
+                    )
+                if unit.choice is None and ratio != 1:
+                    unit.choice = ratio
+        sized = {n: u for n, u in self.units.items() if u.has_size or u.choice not in (None, 1)}
+        if self.units and not sized:
+            raise CompressionError(
+                f'no filter unit has a size: set target_pruning_ratio (a share of the parameters), '
+                f'or init_args in {KEY}.units; the units are {nearest("", self.units)} ...'
+            )
+        self.units = sized
+
+
+def common_forms(ops: Any) -> list[str]:
+    """The static forms that all of some ops have, in order."""
+    first, *others = ops
+    return [form for form in first.forms if all(form in op.forms for op in others)]
+
+
+def _cheapest(ops: dict[str, BasisConv2d], forms: list[str], positions: dict[str, int]) -> str:
+    totals = {
+        form: sum(op.cost(form) * positions.get(layer, 1) for layer, op in ops.items())
+        for form in forms
+    }
+    return min(forms, key=totals.__getitem__)
+
+
+def _positions(architecture: nn.Module) -> dict[str, int]:
+    """Positions in the outputs of each op in a forward pass."""
+    positions: dict[str, int] = defaultdict(int)
+    hooks = []
+    work = copy.deepcopy(architecture).cpu().eval()
+    with seeded():
+        probe = Probe(work)
+        for name, module in work.named_modules():
+            if isinstance(module, BasisConv2d):
+
+                def note(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
+                    positions[name] += output.shape[-2] * output.shape[-1]
+
+                hooks.append(module.register_forward_hook(note))
+        try:
+            probe.run(work)
+        finally:
+            for hook in hooks:
+                hook.remove()
+    return dict(positions)

@@ -1,0 +1,193 @@
+"""Base of filter units: convolutions whose filters share a basis."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .basis_op import BasisConv2d
+from .errors import CompressionError
+from .low_rank import relative_error
+from .op import is_plain_conv
+from .unit import replace_module
+
+#: How ops start: from random numbers, or from the weights of a dense checkpoint.
+INITS = ('kaiming', 'svd')
+
+
+class FilterUnit(ABC):
+    """Convolutions whose filters are made of one basis.
+
+    Not a module: the tensors are those of the ops, the shared ones of the first op. Subclasses
+    hold the settings of the basis; either these say its size, or ``choice`` does.
+
+    Args:
+        name: Name in configs, such as ``backbone.layer1``.
+        layers: Names of the convolutions, in the order of the architecture's modules.
+        choice: Keep ratio: the share of the parameters of these convolutions that may be left;
+            afterwards the one that is.
+        init: ``'kaiming'``, or ``'svd'`` to fit the ops to the weights of a dense checkpoint.
+        remember_dense: Whether ops keep the dense weights beside their own.
+
+    Attributes:
+        ops: Op by name of the layer, once :meth:`prepare` has run.
+        error: Relative reconstruction error of the fit to a dense checkpoint, if there was one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layers: list[str],
+        choice: float | None = None,
+        init: str = 'kaiming',
+        remember_dense: bool = False,
+    ) -> None:
+        self.name, self.layers = name, list(layers)
+        self.choice = choice
+        self.init, self.remember_dense = init, remember_dense
+        self.ops: dict[str, BasisConv2d] = {}
+        self.error: float | None = None
+        self._dense: dict[str, Tensor] = {}
+
+    # What subclasses say
+
+    @abstractmethod
+    def settle(self, convs: list[nn.Conv2d]) -> None:
+        """Turn ``choice`` into the size of the basis, and check the settings.
+
+        Raises:
+            CompressionError: If they don't fit the convolutions, or there is no size.
+        """
+
+    @abstractmethod
+    def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
+        """An op for each convolution; the first is the owner."""
+
+    @abstractmethod
+    def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
+        """Parameters of each op, by name, that come closest to dense weights."""
+
+    @property
+    @abstractmethod
+    def has_size(self) -> bool:
+        """Whether the settings say how large the basis is, so that ``choice`` has no say."""
+
+    @property
+    @abstractmethod
+    def init_args(self) -> dict[str, Any]:
+        """The settings that differ from unit to unit, as the constructor takes them."""
+
+    def unsupported(self, architecture: nn.Module) -> str:
+        """Why the unit can't be compressed so, or ``''``."""
+        for layer in self.layers:
+            conv = architecture.get_submodule(layer)
+            if not is_plain_conv(conv):
+                return f'{layer} is a {type(conv).__name__}, not a plain Conv2d'
+        return ''
+
+    def check_size(self, key: str, value: Any, least: int = 1) -> None:
+        """See that ``value`` is a whole number.
+
+        Raises:
+            CompressionError: If it isn't, or is below ``least``.
+        """
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise CompressionError(
+                f'{key} of filter unit {self.name!r} is {value!r}; it has to be an integer of at '
+                f'least {least}'
+            )
+
+    # What the mutator asks for
+
+    def measure(self, architecture: nn.Module) -> None:
+        """Settle on the size of the basis, see :meth:`settle`."""
+        self._sized = self.has_size
+        self.settle([architecture.get_submodule(layer) for layer in self.layers])
+
+    def prepare(self, architecture: nn.Module) -> None:
+        """Swap the convolutions for ops, in place."""
+        convs = [architecture.get_submodule(layer) for layer in self.layers]
+        try:
+            ops = self.make_ops(convs)
+        except CompressionError as error:
+            raise CompressionError(f'filter unit {self.name!r}: {error}') from None
+        for layer, op in zip(self.layers, ops, strict=True):
+            if self.init == 'svd':
+                self.check_fits(op)
+            if self.remember_dense:
+                op.remember_dense()
+            op.join(self, layer)
+            replace_module(architecture, layer, op)
+            self.ops[layer] = op
+        self._set_choice(self.num_parameters / sum(conv.weight.numel() for conv in convs))
+
+    def _set_choice(self, actual: float) -> None:
+        actual = round(actual, 6)  # as files show it
+        if self._sized and self.choice is not None and abs(self.choice - actual) > 1e-6:
+            raise CompressionError(
+                f'filter unit {self.name!r} keeps {self.choice!r} by `choice`, but {actual!r} by '
+                f'{self.init_args}; remove one of the two'
+            )
+        self.choice = actual
+
+    def check_fits(self, op: BasisConv2d) -> None:
+        """See that an op can be fitted to dense weights.
+
+        Raises:
+            CompressionError: If it can't.
+        """
+        if not op.is_linear:
+            raise CompressionError(
+                f"filter unit {self.name!r}: init is 'svd', which fits convolutions, but norm_cfg "
+                f'or act_cfg stand between basis and coefficients; set them to None, or init to '
+                f"'kaiming'"
+            )
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights of all ops together, norms and biases aside."""
+        shared = {id(p): p for op in self.ops.values() for p in op.weights()}
+        return sum(p.numel() for p in shared.values())
+
+    def as_dict(self, with_init_args: bool = True, with_layers: bool = True) -> dict:
+        """The unit as JSON."""
+        chosen: dict[str, Any] = {}
+        if with_init_args:
+            chosen['init_args'] = dict(self.init_args)
+        if with_layers:
+            chosen['layers'] = list(self.layers)
+        chosen['choice'] = self.choice
+        return chosen
+
+    # Dense weights
+
+    @torch.no_grad()
+    def take_dense(self, layer: str, weight: Tensor) -> None:
+        """Take the weight of a dense layer; the last one to come starts the fit.
+
+        Args:
+            layer: Name of the layer.
+            weight: ``Tensor[n, c / G, kh, kw]``.
+        """
+        if self.init != 'svd':
+            return
+        self._dense[layer] = weight.detach()
+        if len(self._dense) < len(self.layers):
+            return
+        like = next(iter(self.ops.values()))
+        weights = [self._dense[layer].to(next(like.owner.parameters())) for layer in self.layers]
+        self._dense.clear()
+        for op, tensors in zip(self.ops.values(), self.fit(weights), strict=True):
+            for name, tensor in tensors.items():
+                parameter = getattr(op, name)
+                parameter.copy_(tensor.view_as(parameter))
+        filters = [op.filters() for op in self.ops.values()]
+        self.error = float(relative_error(weights, filters))
+
+    @property
+    def awaited(self) -> list[str]:
+        """Layers whose dense weights have not come, while those of others have."""
+        return [layer for layer in self.layers if layer not in self._dense] if self._dense else []
