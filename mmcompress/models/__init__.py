@@ -1,8 +1,20 @@
-"""Networks that the papers use and OpenMMLab lacks; importing registers them."""
+"""Networks that the papers use and OpenMMLab lacks; importing registers them.
 
+All but :mod:`~mmcompress.models.cifar_resnext`, which needs mmpretrain.
+"""
+
+from .cifar_densenet import CIFARDenseNet
 from .cifar_googlenet import CIFARGoogLeNet
 from .cifar_resnet import CIFARResNet
 from .cifar_vgg import CIFARVGG
+from .expanded_mobilenet_v2 import ExpandedMobileNetV2
 from .pad_shortcut import PadShortcut
 
-__all__ = ['CIFARVGG', 'CIFARGoogLeNet', 'CIFARResNet', 'PadShortcut']
+__all__ = [
+    'CIFARVGG',
+    'CIFARDenseNet',
+    'CIFARGoogLeNet',
+    'CIFARResNet',
+    'ExpandedMobileNetV2',
+    'PadShortcut',
+]
