@@ -1,0 +1,18 @@
+# DenseNet-121 for 32 x 32 images, 100 classes: a 3x3 stem, no max pool.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(
+        type='mmcompress.CIFARDenseNet',
+        depths=(6, 12, 24, 16),
+        growth=32,
+        bottleneck=True,
+        compression=0.5,
+    ),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=100,
+        in_channels=1024,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    ),
+)

@@ -1,0 +1,13 @@
+# MobileNetV2 as the authors of deeply shared bases have it, for ImageNet.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='mmcompress.ExpandedMobileNetV2'),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        in_channels=1280,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+        topk=(1, 5),
+    ),
+)

@@ -1,0 +1,17 @@
+# ResNet-56, CIFAR-10, dense, with a bias in the stem: what filter_basis_resnet56_300e_cifar10.py
+# compresses.
+_base_ = [
+    '../../../_base_/models/resnet56_cifar.py',
+    '../../../_base_/datasets/cifar10_bs128.py',
+    '../../../_base_/schedules/cifar_300e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+model = dict(backbone=dict(stem_bias=True))
+
+# A batch of 64 and half the weight decay of VGG-16's; the authors' scripts train dense networks for
+# 300 epochs and those with a basis for 400.
+train_dataloader = dict(batch_size=64)
+optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))
+auto_scale_lr = dict(base_batch_size=64)

@@ -1,0 +1,8 @@
+# MobileNetV2, CIFAR-100, dense, trained as with shared bases.
+_base_ = [
+    '../../../_base_/models/mobilenetv2_expanded_cifar.py',
+    '../../../_base_/datasets/cifar100_bs256.py',
+    '../../../_base_/schedules/cifar_300e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)

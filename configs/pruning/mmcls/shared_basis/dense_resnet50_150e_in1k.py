@@ -1,0 +1,10 @@
+# ResNet-50, ImageNet, dense, trained as with shared bases.
+_base_ = [
+    'mmpretrain::_base_/models/resnet50.py',
+    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    '../../../_base_/schedules/imagenet_150e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+flops_shape = (224, 224)  # height and width
