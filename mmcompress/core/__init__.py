@@ -5,6 +5,7 @@ from .analyzer import Analysis, DependencyAnalyzer
 from .channels import UnitConfig
 from .clock import Clock
 from .errors import CompressionError
+from .filter_finder import FilterFinder
 from .mutator import ChannelMutator
 from .subnet import sub_model
 from .unit import ChannelUnit
@@ -17,6 +18,7 @@ __all__ = [
     'CompressionAlgorithm',
     'CompressionError',
     'DependencyAnalyzer',
+    'FilterFinder',
     'UnitConfig',
     'sub_model',
 ]

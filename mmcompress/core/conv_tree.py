@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .narrow import is_convolution
 from .probe import Probe, few_proposals, seeded, working_copy
 
 #: Sizes of the feature maps that a module takes or gives: one, unless it runs on several.
@@ -56,6 +57,20 @@ class ConvTree:
         while name and len(self.inside(name)) < 2:
             name = name.rpartition('.')[0]
         return name
+
+
+def convolutions_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The convolutions of a model by name, in order.
+
+    What stands inside of one is part of it, such as the offsets of a deformable convolution.
+    """
+    found: dict[str, nn.Module] = {}
+    outer = '.'
+    for name, module in model.named_modules():
+        if name and is_convolution(module) and not name.startswith(outer):
+            found[name] = module
+            outer = f'{name}.'
+    return found
 
 
 def stages_of(
@@ -118,8 +133,8 @@ def stages_by_size(
         found = set(sizes.values())
         if len(found) == 1:
             return found.pop()
-        around = f'{outermost}.'.startswith(f'{name}.') or not name
-        if out is None or around or found != {taken.get(name), out}:
+        around = f'{outermost}.'.startswith(f'{name}.')
+        if around or out is None or name not in taken or found != {taken[name], out}:
             return None
         first = [part for part, size in sizes.items() if size != out]
         return out if all(map(alone, first)) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -11,14 +11,12 @@ from torch import nn
 
 from mmcompress.registry import TASK_UTILS
 
-from .conv_tree import ConvTree, common_module, stages_of
+from .conv_filter import ANY, ConvFilter, check_pattern, times
+from .conv_tree import ConvTree, common_module, convolutions_of, stages_of
 from .errors import CompressionError, nearest
-from .names import backbones_of, copies_in, demo_shape, matches, name_list
-from .narrow import is_convolution
-from .op import is_plain_conv
+from .names import demo_shape, matches, name_list
 
 RULES = ('layer', 'block', 'stage', 'network')
-ANY = 'any'
 Units = dict[str, list[str]]
 
 
@@ -35,12 +33,10 @@ class FilterFinder:
             ``'stage'``, those of the largest module that gives feature maps of one size, see
             :func:`~mmcompress.core.conv_tree.stages_by_size`; ``'network'``, all; a dict of name
             patterns by unit name; or a list of name patterns, each a unit.
-        include: Names (with shell wildcards) of modules to look in; a name includes what is inside
-            of it. ``None`` means ``backbone``, as for the
-            :class:`~mmcompress.core.analyzer.DependencyAnalyzer`.
-        exclude: Names not to look in, even though included.
-        kernel_size: ``None`` means any larger than 1 x 1; otherwise a size ``3``, a pair ``(1, 7)``
-            of height and width (a tuple), a list of these, or ``'any'``.
+        include: Where to look; see :class:`~mmcompress.core.conv_filter.ConvFilter` for this and
+            the other constraints on layers.
+        exclude: Where not to look, even though included.
+        kernel_size: Kernel sizes, ``'any'``, or ``None`` for all larger than 1 x 1.
         groups: The number of groups, or ``'any'``.
         stride: The stride in both directions, or ``'any'``.
         min_channels: Fewest input and output channels; keeps stems out.
@@ -71,13 +67,7 @@ class FilterFinder:
         input_shape: Sequence[int] | None = None,
     ) -> None:
         self.rule = _rule(rule)
-        self.include = None if include is None else name_list(include, 'parse_cfg.include')
-        self.exclude = name_list(exclude, 'parse_cfg.exclude')
-        self.kernel_size = kernel_size
-        self.kernel_sizes = _kernel_sizes(kernel_size)
-        self.groups = groups if groups == ANY else _positive(groups, 'groups', ANY)
-        self.stride = stride if stride == ANY else _positive(stride, 'stride', ANY)
-        self.min_channels = _positive(min_channels, 'min_channels')
+        self.filter = ConvFilter(include, exclude, kernel_size, groups, stride, min_channels)
         self.skip_first_block = _flag(skip_first_block, 'skip_first_block')
         self.by_position = _flag(by_position, 'by_position')
         self.input_shape = demo_shape(input_shape, 'parse_cfg.input_shape')
@@ -89,7 +79,7 @@ class FilterFinder:
         if self.by_position and self.rule == 'layer':
             raise CompressionError(
                 "parse_cfg.by_position is True, but by parse_cfg.rule 'layer' each unit is one "
-                "layer, which has no parts; it goes with 'stage', 'block' and 'network'"
+                "layer, which cannot be split; it goes with 'stage', 'block' and 'network'"
             )
 
     def find(self, architecture: nn.Module, alike: Sequence[str] = ('kernel_size',)) -> Units:
@@ -108,66 +98,34 @@ class FilterFinder:
             CompressionError: If a name in the config fits no convolution, no convolution is
                 eligible, or one belongs to two units.
         """
-        convs = {n: m for n, m in architecture.named_modules() if n and is_convolution(m)}
-        tree = ConvTree(convs)
+        convs = convolutions_of(architecture)
         kind = type(architecture).__name__
         if not convs:
             raise CompressionError(f'{kind} has no convolution to compress')
-        include = backbones_of(architecture) if self.include is None else self.include
-        self._check_names(include, tree, kind)
-        copies = copies_in(architecture)
-        refused = {}
-        for name, conv in convs.items():
-            why = self._unfit(name, conv, include, copies)
-            if why:
-                refused[name] = why
+        tree = ConvTree(convs)
+        included = self.filter.included(architecture, tree)
+        if isinstance(self.rule, dict):
+            for unit, patterns in self.rule.items():
+                for pattern in patterns:
+                    check_pattern(pattern, f'parse_cfg.rule[{unit!r}]', tree, kind)
+        refused = self.filter.refused(architecture, list(convs))
         stage_of: dict[str, str] = {}
         if self.rule == 'stage' or self.skip_first_block:
-            included = [name for name in convs if matches(name, include)]
             outermost = common_module(included)
             stage_of = stages_of(architecture, tree, outermost, self.input_shape)
             self._refuse_by_stage(refused, tree, stage_of)
         eligible = [name for name in convs if name not in refused]
-        if not eligible:
-            raise CompressionError(_nothing(kind, refused))
         if isinstance(self.rule, dict):
-            units = self._by_patterns(tree, eligible, refused)
-        else:
+            units = _by_patterns(self.rule, eligible, refused)
+        elif eligible:
             units = _group(eligible, lambda name: self._unit_of(name, tree, stage_of))
+        else:
+            raise CompressionError(_nothing(kind, {name: refused[name] for name in included}))
         if self.by_position:
-            units = _split(units, lambda name: _position(name, tree))
+            units = _split(units, lambda name: [_position(name, tree)], '.')
         units = _split_unlike(units, convs, alike)
         order = {name: index for index, name in enumerate(convs)}
         return dict(sorted(units.items(), key=lambda unit: order[unit[1][0]]))
-
-    # Which layers
-
-    def _unfit(self, name: str, conv: nn.Module, include: list[str], copies: list[str]) -> str:
-        """Why a convolution is not eligible, or ``''``; begins with the key that says so."""
-        if not matches(name, include):
-            return f'parse_cfg.include ({", ".join(include)}) leaves it out'
-        if matches(name, self.exclude):
-            return 'parse_cfg.exclude leaves it out'
-        if matches(name, copies):
-            return 'it is part of a momentum copy'
-        if not is_plain_conv(conv):
-            return 'it is no plain 2-d convolution'
-        kernel, stride = tuple(conv.kernel_size), tuple(conv.stride)
-        if self.kernel_sizes is None:
-            if kernel == (1, 1):
-                return 'parse_cfg.kernel_size is None, any larger than 1x1, and it has 1x1'
-        elif self.kernel_sizes != ANY and kernel not in self.kernel_sizes:
-            return f'parse_cfg.kernel_size is {self.kernel_size!r} and it has {_times(kernel)}'
-        if self.groups not in (ANY, conv.groups):
-            return f'parse_cfg.groups is {self.groups} and it has {conv.groups}'
-        if self.stride != ANY and stride != (self.stride, self.stride):
-            return f'parse_cfg.stride is {self.stride} and it has {_times(stride)}'
-        if min(conv.in_channels, conv.out_channels) < self.min_channels:
-            return (
-                f'parse_cfg.min_channels is {self.min_channels} and it has {conv.in_channels} '
-                f'input and {conv.out_channels} output channels'
-            )
-        return ''
 
     def _refuse_by_stage(
         self, refused: dict[str, str], tree: ConvTree, stage_of: dict[str, str]
@@ -185,23 +143,6 @@ class FilterFinder:
             elif self.skip_first_block and tree.block_of(name) == first[stage_of[name]]:
                 refused[name] = 'parse_cfg.skip_first_block leaves out the first block of its stage'
 
-    def _check_names(self, include: list[str], tree: ConvTree, kind: str) -> None:
-        if self.include is None and not any(map(tree.inside, include)):
-            names = ', '.join(map(repr, tree.parts('')))
-            raise CompressionError(
-                f'parse_cfg.include is None, which means the backbone, but {kind} has no '
-                f'convolution in one; name what to look in, of {names}'
-            )
-        for key, patterns in (('include', include), ('exclude', self.exclude)):
-            for pattern in patterns:
-                _check_pattern(pattern, f'parse_cfg.{key}', tree, kind)
-        if isinstance(self.rule, dict):
-            for unit, patterns in self.rule.items():
-                for pattern in patterns:
-                    _check_pattern(pattern, f'parse_cfg.rule[{unit!r}]', tree, kind)
-
-    # Which units
-
     def _unit_of(self, name: str, tree: ConvTree, stage_of: dict[str, str]) -> str:
         if self.rule == 'layer':
             return name
@@ -209,117 +150,83 @@ class FilterFinder:
             return tree.block_of(name) or 'network'
         return stage_of[name] if self.rule == 'stage' else 'network'
 
-    def _by_patterns(self, tree: ConvTree, eligible: list[str], refused: dict[str, str]) -> Units:
-        units: Units = {}
-        owner: dict[str, str] = {}
-        for unit, patterns in self.rule.items():
-            for pattern in patterns:
-                if not any(matches(name, [pattern]) for name in eligible):
-                    name = next(name for name in tree.inside('') if matches(name, [pattern]))
-                    raise CompressionError(
-                        f'parse_cfg.rule[{unit!r}]: {pattern!r} matches no eligible convolution; '
-                        f'{name} is not eligible: {refused[name]}'
-                    )
-            units[unit] = [name for name in eligible if matches(name, patterns)]
-            for name in units[unit]:
-                other = owner.setdefault(name, unit)
-                if other != unit:
-                    raise CompressionError(
-                        f'parse_cfg.rule: {name} is in both {other!r} and {unit!r}; a layer has '
-                        'one basis'
-                    )
-        return units
 
-
-def _check_pattern(pattern: str, key: str, tree: ConvTree, kind: str) -> None:
-    convs = tree.inside('')
-    if not any(matches(name, [pattern]) for name in convs):
-        modules = dict.fromkeys(
-            '.'.join(steps[:length])
-            for steps in (name.split('.') for name in convs)
-            for length in range(1, len(steps) + 1)
-        )
-        raise CompressionError(
-            f'{key}: {pattern!r} matches no convolution of {kind}; the nearest names are '
-            f'{nearest(pattern, modules)}'
-        )
+def _by_patterns(rule: dict[str, list[str]], eligible: list[str], refused: dict[str, str]) -> Units:
+    units: Units = {}
+    owner: dict[str, str] = {}
+    for unit, patterns in rule.items():
+        for pattern in patterns:
+            if not any(matches(name, [pattern]) for name in eligible):
+                name = next(name for name in refused if matches(name, [pattern]))
+                raise CompressionError(
+                    f'parse_cfg.rule[{unit!r}]: {pattern!r} matches no eligible convolution; '
+                    f'{name} is not eligible: {refused[name]}'
+                )
+        units[unit] = [name for name in eligible if matches(name, patterns)]
+        for name in units[unit]:
+            if owner.setdefault(name, unit) != unit:
+                raise CompressionError(
+                    f'parse_cfg.rule: {name} is in {owner[name]!r} and in {unit!r}; a layer '
+                    'belongs to one unit'
+                )
+    return units
 
 
 def _nothing(kind: str, refused: dict[str, str]) -> str:
-    """What to say when no convolution is eligible: the commonest reason, with an example."""
-    outside = 'parse_cfg.include'
-    inside = {n: why for n, why in refused.items() if not why.startswith(outside)} or refused
-    words = {name: why.split()[0] for name, why in inside.items()}
-    (common, count), *_ = Counter(words.values()).most_common(1)
-    name = next(name for name, word in words.items() if word == common)
-    return (
-        f'none of the {len(inside)} convolutions of {kind} in question is eligible; {count} of '
-        f'them are like {name}: {inside[name]}'
-    )
+    """What to say when no convolution is eligible: each reason, with an example."""
+    examples: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for name, why in refused.items():
+        key = why.partition(' ')[0]
+        examples.setdefault(key, f'{why} ({{}} in all, such as {name})')
+        counts[key] += 1
+    reasons = '; '.join(examples[key].format(count) for key, count in counts.most_common())
+    return f'none of the {len(refused)} included convolutions of {kind} is eligible: {reasons}'
 
 
 # Units and their names
 
+#: Letters for attributes in the names of units, as in the formulas: ``W[n, c, k, k]``.
+LETTERS = dict(
+    kernel_size='', in_channels='c', out_channels='n', groups='g', stride='s', padding='p',
+    dilation='d', padding_mode='',
+)  # fmt: skip
 
-def _group(names: list[str], key: Any) -> Units:
-    units: Units = defaultdict(list)
+
+def _group(names: Iterable[str], key: Callable[[str], Hashable]) -> dict[Any, list[str]]:
+    units: dict[Any, list[str]] = defaultdict(list)
     for name in names:
         units[key(name)].append(name)
     return dict(units)
 
 
-def _split(units: Units, key: Any, sign: str = '.') -> Units:
-    """Split units by the text that ``key`` gives for a layer, which the new names end with."""
+def _split(units: Units, words: Callable[[str], list[str]], sign: str) -> Units:
+    """Split units by some words about each layer, which the new names end with."""
     parts: Units = {}
     for unit, layers in units.items():
-        for end, part in _group(layers, key).items():
-            _add(parts, f'{unit}{sign}{end}', part)
+        for ends, part in _group(layers, lambda name: tuple(words(name))).items():
+            number, name = 1, (start := sign.join((unit, *ends)))
+            while name in parts:  # names that a user gave can come to the same
+                number += 1
+                name = f'{start}_{number}'
+            parts[name] = part
     return parts
 
 
 def _split_unlike(units: Units, convs: dict[str, nn.Module], alike: Sequence[str]) -> Units:
     """Split units whose layers differ in an attribute; the others keep their names."""
-    parts: Units = {}
-    for unit, layers in units.items():
-        differ = [
-            attribute
-            for attribute in alike
-            if len({getattr(convs[name], attribute) for name in layers}) > 1
-        ]
-        for ends, part in _group(
-            layers, lambda name: tuple(_word(convs[name], key) for key in differ)
-        ).items():
-            _add(parts, '_'.join((unit, *ends)), part)
-    return parts
-
-
-def _add(units: Units, name: str, layers: list[str]) -> None:
-    """Add a unit; a number tells names apart that a user's own happen to make the same."""
-    number, unique = 1, name
-    while unique in units:
-        number += 1
-        unique = f'{name}_{number}'
-    units[unique] = layers
+    words: dict[str, list[str]] = {}
+    for layers in units.values():
+        values = {key: [getattr(convs[name], key) for name in layers] for key in alike}
+        differ = [key for key in alike if len(set(values[key])) > 1]
+        for index, name in enumerate(layers):
+            words[name] = [LETTERS.get(key, key) + times(values[key][index]) for key in differ]
+    return _split(units, words.__getitem__, '_')
 
 
 def _position(name: str, tree: ConvTree) -> str:
-    block = tree.block_of(name)
-    return name.removeprefix(f'{block}.') if block else name
-
-
-#: Letters for attributes in names of units, as in the formulas: ``W[n, c / g, k, k]``.
-LETTERS = dict(kernel_size='', in_channels='c', out_channels='n', groups='g', stride='s',
-               padding='p', dilation='d', padding_mode='')  # fmt: skip
-
-
-def _word(conv: nn.Module, attribute: str) -> str:
-    """An attribute of a convolution, for the name of a unit: ``3x3``, ``c64``."""
-    value = getattr(conv, attribute)
-    return f'{LETTERS.get(attribute, attribute)}{_times(value)}'
-
-
-def _times(value: Any) -> str:
-    return 'x'.join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """The path of a layer inside of its block."""
+    return name.removeprefix(f'{tree.block_of(name)}.')
 
 
 # Arguments
@@ -348,39 +255,6 @@ def _rule(rule: Any) -> str | dict[str, list[str]]:
                 'layer name'
             )
     return rules
-
-
-def _kernel_sizes(value: Any) -> set[tuple[int, int]] | str | None:
-    if value is None or value == ANY:
-        return value
-    sizes = set()
-    for size in value if isinstance(value, list) else [value]:
-        pair = (size, size) if type(size) is int else size
-        if (
-            not isinstance(pair, (list, tuple))
-            or len(pair) != 2
-            or not all(type(side) is int and side > 0 for side in pair)
-        ):
-            pair = None
-        if pair is None:
-            break
-        sizes.add(tuple(pair))
-    else:
-        if sizes:
-            return sizes
-    raise CompressionError(
-        f'parse_cfg.kernel_size is {value!r}; it has to be a size such as 3, a pair (height, '
-        "width), a list of these, 'any', or None for all larger than 1x1"
-    )
-
-
-def _positive(value: Any, key: str, otherwise: str = '') -> int:
-    if type(value) is not int or value < 1:
-        rest = f' or {otherwise!r}' if otherwise else ''
-        raise CompressionError(
-            f'parse_cfg.{key} is {value!r}; it has to be a positive integer{rest}'
-        )
-    return value
 
 
 def _flag(value: Any, key: str) -> bool:
