@@ -1,6 +1,6 @@
 # Filter basis on ResNet-56, CIFAR-10. Published: 186k parameters, 6.60 % error (dense 6.28 %).
 # Counted here: 204k parameters, 200M MACs.
-_base_ = ['dense_resnet56_300e_cifar10.py']
+_base_ = ['dense_resnet56_stem_bias_300e_cifar10.py']
 
 # The first convolution of a stage reads what the stage before puts out, with that one's basis.
 _rule = dict(
