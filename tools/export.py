@@ -17,9 +17,12 @@ from pathlib import Path
 import mmcompress  # noqa: F401
 
 # isort: split
-from mmcompress.engine.exporting import export_checkpoint
+from rich.console import Console
+
+from mmcompress.engine.exporting import PREFERENCES, export_checkpoint
 from mmcompress.engine.image_shape import add_shape_argument, image_shape
 from mmcompress.engine.launch import add_config_arguments, load_config, results_on_stdout, run
+from mmcompress.report import print_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,6 +43,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--onnx', action='store_true', help='also write compact.onnx, of any batch size'
     )
+    parser.add_argument(
+        '--prefer',
+        choices=PREFERENCES,
+        default='macs',
+        help='convolutions with a basis are exported as they are, or merged into one convolution, '
+        'whichever has the fewest MACs, parameters, or takes the least time (measured here)',
+    )
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='parameters, MACs and latency of the exported model beside the dense one',
+    )
     add_shape_argument(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
     parser.add_argument('--json', action='store_true', help='print the result as JSON')
@@ -51,6 +66,8 @@ def main() -> None:
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
         cfg = load_config(args)
+        wanted = args.onnx or args.report or args.prefer == 'latency'
+        shape = image_shape(cfg, args.shape) if wanted else None
         result = export_checkpoint(
             cfg,
             args.checkpoint,
@@ -58,15 +75,37 @@ def main() -> None:
             args.batches,
             args.overwrite,
             args.fold_bn,
-            image_shape(cfg, args.shape) if args.onnx else None,
+            shape if args.onnx else None,
+            args.prefer,
+            shape,
+            args.report,
         )
     if args.json:
         print(json.dumps(result, indent=2))
     else:
+        if args.report:
+            print_table(table(result['report']), title=str(out), console=Console())
+        if result.get('forms'):
+            forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
+            print(f'layers with a basis: {forms}')
         print(
             f'written to {out}; largest difference to the trained model '
             f'{result["max_difference"]:.2g} on random images and {result["batches"]} batches'
         )
+
+
+def table(rows: list[dict]) -> list[dict[str, str]]:
+    """The report as a terminal shows it."""
+    return [
+        {
+            'model': row['model'],
+            'stored params': f'{row["stored_params"]:,}',
+            'run-time params': f'{row["runtime_params"]:,}',
+            'MACs': f'{row["macs"] / 1e6:.2f}M',
+            'latency': f'{row["latency_ms"]:.2f} ms ({row["latency_ratio"]:.2f})',
+        }
+        for row in rows
+    ]
 
 
 if __name__ == '__main__':

@@ -161,10 +161,8 @@ class BasisConv2d(nn.Module, ABC):
 
     def weights(self) -> list[nn.Parameter]:
         """The parameters that make up the filters, the owner's among them."""
-        own = [parameter for name, parameter in self.named_parameters() if name in self.factors]
-        return (
-            own if self._owner is None else [*own, *(getattr(self.owner, k) for k in self.shared)]
-        )
+        tensors = {**dict(self.owner.named_parameters()), **dict(self.named_parameters())}
+        return [tensors[name] for name in self.factors if name in tensors]
 
     # Static forms
 
@@ -280,13 +278,12 @@ class BasisConv2d(nn.Module, ABC):
             for key, value in self.state_dict().items():
                 state.setdefault(prefix + key, value.clone())
         for key in self.shared if self._owner is not None else ():
-            copy = state.pop(prefix + key, None)
-            if copy is not None and not torch.equal(
-                copy.to(getattr(self.owner, key)), getattr(self.owner, key)
-            ):
+            copied, kept = state.pop(prefix + key, None), getattr(self.owner, key)
+            # Owners come first in a model, and so do their tensors in a checkpoint.
+            if copied is not None and not torch.equal(copied.to(kept), kept):
                 raise CompressionError(
-                    f'{prefix}{key} in the checkpoint differs from that of {self.owner._name!r}, '
-                    'with which this layer shares it'
+                    f'{prefix}{key} in the checkpoint differs from that of the first layer of the '
+                    'filter unit, which is to share it'
                 )
 
     def extra_repr(self) -> str:

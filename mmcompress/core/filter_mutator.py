@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import fnmatch
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import nn
 
@@ -153,7 +155,10 @@ class FilterMutator(Mutator):
             best = {min(common, key=op.cost) for op in ops.values()}
             if len(best) > 1:
                 if prefer == 'macs':
-                    positions = positions or _positions(architecture)
+                    positions = positions or {
+                        name: sum(output[-2:].numel() for _, output in pairs)
+                        for name, pairs in shapes_seen(architecture).items()
+                    }
                 best = {_cheapest(ops, common, positions)}
             forms.update(dict.fromkeys(ops, best.pop()))
         return forms
@@ -269,23 +274,29 @@ def _cheapest(ops: dict[str, BasisConv2d], forms: list[str], positions: dict[str
     return min(forms, key=totals.__getitem__)
 
 
-def _positions(architecture: nn.Module) -> dict[str, int]:
-    """Positions in the outputs of each op in a forward pass."""
-    positions: dict[str, int] = defaultdict(int)
-    hooks = []
+def shapes_seen(
+    architecture: nn.Module, input_shape: Sequence[int] | None = None
+) -> dict[str, list[tuple[torch.Size, torch.Size]]]:
+    """Shapes of what each op takes and gives in a forward pass, once for every time it runs.
+
+    Args:
+        architecture: A compact model; left as it is.
+        input_shape: ``(N, C, H, W)`` of the batch; ``None`` finds one.
+
+    Returns:
+        Pairs by name of the op.
+    """
     work = copy.deepcopy(architecture).cpu().eval()
+    seen: dict[str, list[tuple[torch.Size, torch.Size]]] = defaultdict(list)
     with seeded():
-        probe = Probe(work)
+        probe = Probe(work, input_shape)
         for name, module in work.named_modules():
             if isinstance(module, BasisConv2d):
-
-                def note(_: nn.Module, __: Any, output: Any, name: str = name) -> None:
-                    positions[name] += output.shape[-2] * output.shape[-1]
-
-                hooks.append(module.register_forward_hook(note))
-        try:
+                module.register_forward_hook(
+                    lambda _, inputs, output, name=name: seen[name].append(
+                        (inputs[0].shape, output.shape)
+                    )
+                )
+        with torch.no_grad():
             probe.run(work)
-        finally:
-            for hook in hooks:
-                hook.remove()
-    return dict(positions)
+    return dict(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,18 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
 from mmcompress.core.checkpoint import load_into
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export import export
+from mmcompress.core.export import dense_config, export
+from mmcompress.core.filter_algorithm import FilterAlgorithm
+from mmcompress.report.exported import export_report
+from mmcompress.report.forms import fastest_forms
 
-from .launch import ToolRunner, build_algorithm
+from .launch import ToolRunner, build_algorithm, build_model
+
+#: What the static forms of ops can be chosen by.
+PREFERENCES = ('macs', 'params', 'latency')
 
 
 def export_checkpoint(
@@ -25,6 +33,9 @@ def export_checkpoint(
     overwrite: bool = False,
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
+    prefer: str = 'macs',
+    shape: Sequence[int] | None = None,
+    with_report: bool = False,
 ) -> dict[str, Any]:
     """Build the algorithm of a config, load its checkpoint and export it.
 
@@ -36,9 +47,14 @@ def export_checkpoint(
         overwrite: See :func:`~mmcompress.core.export.export`, as the two others.
         fold_bn: See there.
         onnx_shape: See there.
+        prefer: What there is to be least of where ops have several static forms, one of
+            :data:`PREFERENCES`: MACs, parameters, or time, which is measured.
+        shape: ``(channels, height, width)`` of an image; needed to measure time.
+        with_report: Compare parameters, MACs and time of the dense and the exported model.
 
     Returns:
-        What :func:`~mmcompress.core.export.export` returns.
+        What :func:`~mmcompress.core.export.export` returns; ``forms``, how many layers take each
+        static form, where they have several; with a report also its rows, ``report``.
 
     Raises:
         CompressionError: See there; and if the checkpoint doesn't belong to the config.
@@ -47,7 +63,25 @@ def export_checkpoint(
     content = load_into(algorithm, checkpoint)
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
     data = _validation_batches(cfg, batches)
-    return export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape)
+    forms = static_forms(algorithm, prefer, shape)
+    result = export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape, forms)
+    if forms:
+        result['forms'] = dict(Counter(forms.values()))
+    if with_report:
+        dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
+        static = build_model(Config.fromfile(result['config']))
+        load_into(static, result['checkpoint'])
+        result['report'] = export_report(dense, algorithm, static, shape)
+    return result
+
+
+def static_forms(
+    algorithm: CompressionAlgorithm, prefer: str, shape: Sequence[int] | None
+) -> dict[str, str]:
+    """The form that each op takes, see :func:`export_checkpoint`."""
+    if prefer == 'latency' and isinstance(algorithm, FilterAlgorithm):
+        return fastest_forms(algorithm, shape)
+    return algorithm.mutator.static_forms(algorithm.architecture, prefer)
 
 
 def _validation_batches(cfg: Config, count: int | None) -> Iterator[Any]:

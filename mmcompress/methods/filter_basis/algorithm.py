@@ -1,0 +1,30 @@
+"""The algorithm of filter basis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.model import BaseModel
+
+from mmcompress.core.filter_algorithm import FilterAlgorithm
+from mmcompress.registry import MODELS
+
+
+@MODELS.register_module()
+class FilterBasis(FilterAlgorithm):
+    """Learned filter basis: layers are combinations of few filters over groups of channels.
+
+    Args:
+        architecture: See the base class.
+        mutator_cfg: A ``FilterBasisMutator`` by default, which gives every convolution larger
+            than 1x1 a basis of its own.
+        **kwargs: See the base class.
+
+    Source: Li et al., "Learning Filter Basis for Convolutional Neural Network Compression", ICCV
+    2019. Starting from a dense network (``init='svd'``) is an addition.
+    """
+
+    def __init__(
+        self, architecture: BaseModel | dict, mutator_cfg: dict | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(architecture, mutator_cfg or dict(type='FilterBasisMutator'), **kwargs)

@@ -1,0 +1,137 @@
+"""The unit of filter basis."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmcompress.core.basis_op import BasisConv2d
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_unit import FilterUnit
+from mmcompress.registry import MODELS
+
+from .init import fit_filter_basis
+from .op import FilterBasisConv2d
+
+#: ``basis_size`` of a unit whose layers use as many channels of the basis as they have.
+SLICE = 'slice'
+
+
+@MODELS.register_module()
+class FilterBasisUnit(FilterUnit):
+    """Convolutions that share one basis of b filters over s channels.
+
+    Args:
+        name: See the base class.
+        layers: See there.
+        basis_size: ``s``, a divisor of the input channels of every layer. ``None`` takes the
+            greatest common one; ``'slice'`` a basis as wide as the widest layer, of which
+            layer ``l`` uses the first ``c_l`` channels.
+        num_filters: ``b``; ``None`` takes as many as ``choice`` leaves parameters for.
+        basis_bias: Whether every layer adds a bias of its own behind the basis.
+        coefficient_bias: Whether the 1x1 convolutions have a bias; ``None`` as the dense ones.
+        norm_cfg: Batch norm between basis and 1x1, of every layer.
+        act_cfg: Activation behind it.
+        **kwargs: See the base class.
+
+    Raises:
+        CompressionError: If a setting is wrong, or doesn't fit the layers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layers: list[str],
+        basis_size: int | str | None = None,
+        num_filters: int | None = None,
+        basis_bias: bool = False,
+        coefficient_bias: bool | None = None,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, layers, **kwargs)
+        if basis_size not in (None, SLICE):
+            self.check_size('basis_size', basis_size)
+        if num_filters is not None:
+            self.check_size('num_filters', num_filters)
+        self.basis_size, self.num_filters = basis_size, num_filters
+        self.settings = dict(
+            basis_bias=basis_bias,
+            coefficient_bias=coefficient_bias,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+        )
+
+    @property
+    def has_size(self) -> bool:
+        """Whether ``num_filters`` is given."""
+        return self.num_filters is not None
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """Size of the basis."""
+        return dict(basis_size=self.basis_size, num_filters=self.num_filters)
+
+    def settle(self, convs: list[nn.Conv2d]) -> None:
+        """See the base class."""
+        seen = [conv.in_channels // conv.groups for conv in convs]
+        if self.basis_size is None:
+            self.basis_size = math.gcd(*seen)
+        for layer, channels in zip(self.layers, seen, strict=True):
+            if self.basis_size != SLICE and channels % self.basis_size:
+                raise CompressionError(
+                    f'basis_size of filter unit {self.name!r} is {self.basis_size}, which does not '
+                    f'divide the {channels} channels that filters of {layer!r} see; their greatest '
+                    f'common divisor is {math.gcd(*seen)}'
+                )
+        if self.basis_size == SLICE and any(conv.groups > 1 for conv in convs):
+            raise CompressionError(
+                f"basis_size of filter unit {self.name!r} is 'slice', which is not for grouped "
+                'convolutions'
+            )
+        size = max(seen) if self.basis_size == SLICE else self.basis_size
+        filter_size = size * math.prod(convs[0].kernel_size)
+        parts = [1 if self.basis_size == SLICE else channels // size for channels in seen]
+        # Every filter of a layer is as many rows as it has groups of channels.
+        rows = sum(conv.out_channels * count for conv, count in zip(convs, parts, strict=True))
+        if self.num_filters is None:
+            dense = sum(conv.weight.numel() for conv in convs)
+            self.num_filters = int(self.choice * dense / (filter_size + rows) + 1e-6)
+            if not self.num_filters:
+                raise CompressionError(
+                    f'filter unit {self.name!r} cannot keep {self.choice!r} of its parameters: '
+                    f'a basis of one filter takes {(filter_size + rows) / dense:.3g}'
+                )
+            self.num_filters = min(self.num_filters, filter_size, rows)
+        most = min(filter_size, rows)
+        if self.num_filters > most:
+            raise CompressionError(
+                f'num_filters of filter unit {self.name!r} is {self.num_filters}; the rank of its '
+                f'filters is at most {most}'
+            )
+
+    def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
+        """See the base class."""
+        ops: list[BasisConv2d] = []
+        widest = max(conv.in_channels for conv in convs)
+        for conv in convs:
+            sizes = dict(basis_size=self.basis_size)
+            if self.basis_size == SLICE:
+                sizes = dict(basis_size=conv.in_channels, slice_of=widest)
+            owner = ops[0] if ops else None
+            ops.append(
+                FilterBasisConv2d(conv, self.num_filters, owner=owner, **sizes, **self.settings)
+            )
+        return ops
+
+    def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
+        """See the base class."""
+        size = None if self.basis_size == SLICE else self.basis_size
+        # Groups of channels of a grouped convolution are rows like any others.
+        basis, coefficients = fit_filter_basis(weights, size, self.num_filters)
+        fitted = [dict(coefficients=tensor) for tensor in coefficients]
+        fitted[0]['shared_basis'] = basis
+        return fitted

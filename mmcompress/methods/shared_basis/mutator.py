@@ -1,0 +1,76 @@
+"""The mutator of shared basis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmcompress.core.analyzer import DependencyAnalyzer
+from mmcompress.core.channels import UnitConfig, narrow_layers
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_mutator import FilterMutator
+from mmcompress.registry import MODELS
+
+
+@MODELS.register_module()
+class SharedBasisMutator(FilterMutator):
+    """Filter mutator whose units are of type ``SharedBasisUnit``.
+
+    Args:
+        filter_unit_cfg: As in the base class; ``type`` defaults to ``SharedBasisUnit``.
+        parse_cfg: As in the base class; by default a unit is a stage without its first block.
+        **kwargs: As in the base class.
+    """
+
+    alike = ('kernel_size', 'in_channels', 'groups')
+
+    def __init__(
+        self,
+        filter_unit_cfg: dict | str | None = None,
+        parse_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        parse_cfg = dict(rule='stage', skip_first_block=True) if parse_cfg is None else parse_cfg
+        super().__init__(filter_unit_cfg or {}, parse_cfg, **kwargs)
+        self.filter_unit_cfg.setdefault('type', 'SharedBasisUnit')
+
+    def prepare_units(self, architecture: nn.Module) -> None:
+        """Swap in the ops; where they put out fewer maps, narrow what takes these."""
+        narrowed = [unit for unit in self.units.values() if unit.narrows]
+        couplings = self._couplings(architecture) if narrowed else {}
+        super().prepare_units(architecture)
+        kept, own = [], []
+        for unit in narrowed:
+            for layer, op in unit.ops.items():
+                config = self._coupling(couplings, layer, unit.name)
+                kept.append((config, torch.arange(op.out_channels)))
+                own.extend(c for c in config.producers if c.name == layer)
+        narrow_layers(architecture, kept, skip=own)
+
+    def _couplings(self, architecture: nn.Module) -> dict[str, UnitConfig]:
+        """Channel units that are all of what one layer puts out, by the layer's name."""
+        analysis = DependencyAnalyzer(input_shape=self.parse_cfg.get('input_shape')).analyze(
+            architecture
+        )
+        found = {}
+        for config in analysis.units.values():
+            filters = [
+                channel
+                for channel in config.producers
+                if isinstance(architecture.get_submodule(channel.name), nn.Conv2d)
+            ]
+            if len(filters) == 1:
+                found[filters[0].name] = config
+        return found
+
+    @staticmethod
+    def _coupling(couplings: dict[str, UnitConfig], layer: str, name: str) -> UnitConfig:
+        if layer not in couplings:
+            raise CompressionError(
+                f'filter unit {name!r} has coefficients=False and ranks below the number of '
+                f'filters, but the channels of {layer!r} are tied to other layers; give it '
+                "coefficients, or shared_rank='full'"
+            )
+        return couplings[layer]

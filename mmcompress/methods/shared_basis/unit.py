@@ -1,0 +1,183 @@
+"""The unit of shared basis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmcompress.core.basis_op import BasisConv2d
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_unit import FilterUnit
+from mmcompress.registry import MODELS
+
+from .init import fit_shared_basis
+from .op import SharedBasisConv2d
+
+#: ``shared_rank`` of layers that share whole filters.
+FULL = 'full'
+
+
+@MODELS.register_module()
+class SharedBasisUnit(FilterUnit):
+    """Convolutions of one shape with s filters in common and u of each layer's own.
+
+    Args:
+        name: See the base class.
+        layers: See there.
+        shared_rank: ``s``; ``'full'`` for as many as a layer has filters, ``None`` for as many
+            as ``choice`` leaves parameters for.
+        unique_rank: ``u``.
+        coefficients: Whether 1x1 convolutions combine the filters. Without them the layers behind
+            get the ``s + u`` maps as they are.
+        shared_groups: Groups of the shared filters; by default those of the layers.
+        unique_groups: Groups of the layers' own filters; likewise.
+        coefficient_bias: Whether the 1x1 convolutions have a bias; ``None`` as the dense ones.
+        norm_cfg: Batch norm in front of the 1x1 convolutions, of every layer.
+        **kwargs: See the base class.
+
+    Raises:
+        CompressionError: If a setting is wrong, or doesn't fit the layers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layers: list[str],
+        shared_rank: int | str | None = None,
+        unique_rank: int = 1,
+        coefficients: bool = True,
+        shared_groups: int | None = None,
+        unique_groups: int | None = None,
+        coefficient_bias: bool | None = None,
+        norm_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, layers, **kwargs)
+        if shared_rank not in (None, FULL):
+            self.check_size('shared_rank', shared_rank, least=0)
+        self.check_size('unique_rank', unique_rank, least=0)
+        if shared_rank == unique_rank == 0:
+            raise CompressionError(
+                f'shared_rank and unique_rank of filter unit {name!r} are both 0; one has to be '
+                'positive'
+            )
+        for key, groups in (('shared_groups', shared_groups), ('unique_groups', unique_groups)):
+            if groups is not None:
+                self.check_size(key, groups)
+        self.shared_rank, self.unique_rank = shared_rank, unique_rank
+        self.groups = dict(shared_groups=shared_groups, unique_groups=unique_groups)
+        self.settings = dict(
+            coefficients=coefficients, coefficient_bias=coefficient_bias, norm_cfg=norm_cfg
+        )
+
+    @property
+    def has_size(self) -> bool:
+        """Whether ``shared_rank`` is given."""
+        return self.shared_rank is not None
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """Ranks, and groups where they are given."""
+        groups = {key: value for key, value in self.groups.items() if value is not None}
+        return dict(shared_rank=self.shared_rank, unique_rank=self.unique_rank, **groups)
+
+    def settle(self, convs: list[nn.Conv2d]) -> None:
+        """See the base class."""
+        filter_size = convs[0].weight[0].numel()
+        widths = [conv.out_channels for conv in convs]
+        self._filters = widths[0]
+        if self.shared_rank == FULL:
+            self.shared_rank = self._full(widths)
+        if self.shared_rank is None:
+            self.shared_rank = self._rank_of_choice(convs, filter_size)
+        if self.settings['coefficients']:
+            self._check_rank(filter_size * convs[0].groups, widths)
+        elif len(set(widths)) > 1:
+            self._full(widths)
+
+    def _full(self, widths: list[int]) -> int:
+        if len(set(widths)) > 1:
+            raise CompressionError(
+                f'layers of filter unit {self.name!r} have {sorted(set(widths))} filters; layers '
+                'that share whole filters need equally many'
+            )
+        return widths[0]
+
+    def _rank_of_choice(self, convs: list[nn.Conv2d], filter_size: int) -> int:
+        dense = sum(conv.weight.numel() for conv in convs)
+        groups = convs[0].groups
+        # What a filter costs as a basis, and in coefficients of all layers.
+        combine = 0
+        if self.settings['coefficients']:
+            combine = sum(conv.out_channels for conv in convs) / groups
+        own = self.unique_rank * (len(convs) * filter_size + combine)
+        rank = int((self.choice * dense - own) / (filter_size + combine) + 1e-6)
+        rank = rank // groups * groups
+        if rank < 1:
+            least = (own + groups * (filter_size + combine)) / dense
+            raise CompressionError(
+                f'filter unit {self.name!r} cannot keep {self.choice!r} of its parameters: '
+                f'one shared filter and {self.unique_rank} of each layer take {least:.3g}'
+            )
+        most = self._most(filter_size * groups, [conv.out_channels for conv in convs])
+        return min(rank, most)
+
+    def _most(self, filter_size: int, widths: list[int]) -> int:
+        return max(min(filter_size, sum(widths)) - self.unique_rank, 0)
+
+    def _check_rank(self, filter_size: int, widths: list[int]) -> None:
+        most = self._most(filter_size, widths)
+        if self.shared_rank > most or self.unique_rank > min(filter_size, *widths):
+            raise CompressionError(
+                f'shared_rank and unique_rank of filter unit {self.name!r} are {self.shared_rank} '
+                f'and {self.unique_rank}; filters of {filter_size} weights, '
+                f'{sum(widths)} in {len(widths)} layers, have a rank of at most '
+                f'{most + self.unique_rank}, those of one layer {min(filter_size, *widths)}'
+            )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the layers put out other numbers of channels than the dense ones."""
+        return not self.settings['coefficients'] and (
+            self.shared_rank + self.unique_rank != self._filters
+        )
+
+    def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
+        """See the base class."""
+        ops: list[BasisConv2d] = []
+        for conv in convs:
+            owner = ops[0] if ops else None
+            ranks = (self.shared_rank, self.unique_rank)
+            ops.append(SharedBasisConv2d(conv, *ranks, owner=owner, **self.groups, **self.settings))
+        return ops
+
+    def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
+        """See the base class; without coefficients, whole filters are the mean of the layers'."""
+        if not self.settings['coefficients']:
+            return [dict(shared_basis=sum(weights) / len(weights)), *({} for _ in weights[1:])]
+        groups = self.ops[self.layers[0]].groups
+        # Each group has a basis of its own.
+        split = [weight.unflatten(0, (groups, -1)) for weight in weights]
+        ranks = self.shared_rank // groups, self.unique_rank // groups
+        fits = [fit_shared_basis([w[i] for w in split], *ranks) for i in range(groups)]
+        fitted = []
+        for index in range(len(weights)):
+            own = [unique[index] for _, unique, _ in fits]
+            combine = [coefficients[index] for _, _, coefficients in fits]
+            fitted.append(dict(coefficients=torch.cat(combine)))
+            if self.unique_rank:
+                fitted[-1]['unique_basis'] = torch.cat(own)
+        if self.shared_rank:
+            fitted[0]['shared_basis'] = torch.cat([shared for shared, _, _ in fits])
+        return fitted
+
+    def check_fits(self, op: BasisConv2d) -> None:
+        """See the base class."""
+        super().check_fits(op)
+        if op.coefficients is None and (self.narrows or self.unique_rank):
+            raise CompressionError(
+                f"filter unit {self.name!r}: init is 'svd', but without coefficients there is "
+                "nothing to fit to dense filters; set init to 'kaiming'"
+            )

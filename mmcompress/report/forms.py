@@ -1,0 +1,57 @@
+"""Which static form of filter units is fastest on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from mmcompress.core.basis_op import BasisConv2d
+from mmcompress.core.filter_algorithm import FilterAlgorithm
+from mmcompress.core.filter_mutator import common_forms, shapes_seen
+
+from .latency import compare_latency
+
+
+def fastest_forms(
+    algorithm: FilterAlgorithm, shape: Sequence[int], repeats: int = 10
+) -> dict[str, str]:
+    """For each filter unit, the form whose layers take the least time together.
+
+    Every layer is timed by itself on an input of the size that it sees, its forms in turn.
+
+    Args:
+        algorithm: Whose units to export.
+        shape: ``(channels, height, width)`` of an image.
+        repeats: Timed rounds.
+
+    Returns:
+        The form of each layer, by its name.
+
+    Raises:
+        CompressionError: If the model doesn't run on such an image.
+    """
+    seen = shapes_seen(algorithm.architecture, (1, *shape))
+    forms: dict[str, str] = {}
+    for unit in algorithm.mutator.units.values():
+        ops = {layer: algorithm.architecture.get_submodule(layer) for layer in unit.layers}
+        common = common_forms(ops.values())
+        best = common[0]
+        if len(common) > 1:
+            totals = dict.fromkeys(common, 0.0)
+            for layer, op in ops.items():
+                for size, _ in seen.get(layer, []):
+                    for form, spent in _times(op, common, size, repeats).items():
+                        totals[form] += spent
+            best = min(common, key=totals.__getitem__)
+        forms.update(dict.fromkeys(ops, best))
+    return forms
+
+
+def _times(
+    op: BasisConv2d, forms: Sequence[str], size: torch.Size, repeats: int
+) -> dict[str, float]:
+    """Milliseconds of each form of one layer."""
+    models = {form: op.to_static(form).cpu().eval() for form in forms}
+    rows = compare_latency(models, torch.randn(size), repeats, warmup=3)
+    return {row['name']: row['median_ms'] for row in rows}
