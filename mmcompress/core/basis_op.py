@@ -99,6 +99,8 @@ class BasisConv2d(nn.Module, ABC):
         self.bias = None
         if has_bias or coefficient_bias:
             self.bias = nn.Parameter(like.new_zeros(self.out_channels))
+        #: Whether the forward pass runs the merged kernel, which is the same and takes less.
+        self.merge = coefficients and self.is_linear and self.cost(MERGED) < self.cost(FACTORED)
         self.register_buffer('teacher', None)
         self.__dict__['_owner'], self.__dict__['_unit'] = owner, None
         self._register_load_state_dict_pre_hook(self._before_loading)
@@ -121,6 +123,9 @@ class BasisConv2d(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
+        if self.merge:
+            bias = self._lift(self.offset(), self.coefficients, self.bias)
+            return self._conv(x, self.filters(), bias, self.groups)
         x = self.convolve(x)
         if self.norm is not None:
             x = self.norm(x)
@@ -164,6 +169,16 @@ class BasisConv2d(nn.Module, ABC):
         tensors = {**dict(self.owner.named_parameters()), **dict(self.named_parameters())}
         return [tensors[name] for name in self.factors if name in tensors]
 
+    def _lift(
+        self, offset: Tensor | None, coefficients: Tensor, bias: Tensor | None
+    ) -> Tensor | None:
+        """What the bias of the basis convolution comes to behind the coefficients, plus theirs."""
+        if offset is None:
+            return bias
+        split = coefficients.view(self.groups, -1, self.maps // self.groups)
+        lift = (offset.view(self.groups, 1, -1) * split).sum(2).flatten()
+        return lift if bias is None else lift + bias
+
     # Static forms
 
     @property
@@ -176,8 +191,9 @@ class BasisConv2d(nn.Module, ABC):
         """Weights of a form, which are its MACs for one position of the output."""
         if form == MERGED:
             return math.prod(self.dense_shape)
+        seen = self.in_channels // self.basis_groups
         coefficients = 0 if self.coefficients is None else self.coefficients.numel()
-        return self.basis().numel() + coefficients
+        return self.maps * seen * math.prod(self.kernel_size) + coefficients
 
     def static_layers(self, form: str = FACTORED) -> Layers:
         """Configs of the layers that :meth:`to_static` gives."""
@@ -207,12 +223,7 @@ class BasisConv2d(nn.Module, ABC):
         combine = _double(self.coefficients)
         if form == MERGED:
             weight = self._combine(basis, combine)
-            if offset is not None:
-                # What the maps are lifted by lifts the filters that they make up.
-                lift = offset.view(self.groups, 1, -1) * combine.view(
-                    self.groups, -1, self.maps // self.groups
-                )
-                bias = lift.sum(2).flatten() + (0 if bias is None else bias)
+            bias = self._lift(offset, combine, bias)
             layer = conv_layer(self, weight.shape, self.groups, bias is not None)
             return [layer], [dict(weight=weight, bias=bias)]
         layers, weights = self._static_basis(basis, offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from numbers import Real
 from typing import Any
@@ -91,6 +92,14 @@ class FilterAlgorithm(CompressionAlgorithm):
                     logger='current',
                 )
                 self.dense_loaded.fill_(True)
+        ignored = [unit.name for unit in self.mutator.units.values() if unit.ignored]
+        if ignored:
+            print_log(
+                f'the dense weights of {len(ignored)} filter units ({ignored[0]}, ...) are not '
+                f"used, they start at random; init='svd' starts from the dense network",
+                logger='current',
+                level=logging.WARNING,
+            )
         missing = self.reconstruction and not all(bool(op.teacher.any()) for op in self._ops())
         if missing or (self.init == 'svd' and not bool(self.dense_loaded)):
             key = 'reconstruction is set' if missing else "init is 'svd'"
@@ -118,8 +127,11 @@ class FilterAlgorithm(CompressionAlgorithm):
         )
 
     def counted(self) -> nn.Module:
-        """The compact model with its ops: what is shared is a parameter once."""
-        return copy.deepcopy(self.architecture).eval()
+        """The compact model with its ops, factored: what is shared is a parameter once."""
+        model = copy.deepcopy(self.architecture).eval()
+        for layer in self._layers:
+            model.get_submodule(layer).merge = False
+        return model
 
     def _ops(self) -> list[nn.Module]:
         return [self.architecture.get_submodule(layer) for layer in self._layers]

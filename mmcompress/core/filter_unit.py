@@ -35,6 +35,7 @@ class FilterUnit(ABC):
     Attributes:
         ops: Op by name of the layer, once :meth:`prepare` has run.
         error: Relative reconstruction error of the fit to a dense checkpoint, if there was one.
+        ignored: Whether a dense checkpoint had weights for which ``init`` has no use.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class FilterUnit(ABC):
         self.init, self.remember_dense = init, remember_dense
         self.ops: dict[str, BasisConv2d] = {}
         self.error: float | None = None
+        self.ignored = False
         self._dense: dict[str, Tensor] = {}
 
     # What subclasses say
@@ -173,6 +175,7 @@ class FilterUnit(ABC):
             weight: ``Tensor[n, c / G, kh, kw]``.
         """
         if self.init != 'svd':
+            self.ignored = True
             return
         self._dense[layer] = weight.detach()
         if len(self._dense) < len(self.layers):

@@ -7,6 +7,10 @@ from torch import Tensor, nn
 from mmcompress.core.basis_op import BasisConv2d
 from mmcompress.registry import MODELS
 
+#: Up to so many channels, images of one group are no work for the convolutions of a CPU, and
+#: a grouped convolution with the basis repeated is faster (``tools/benchmark_basis.py``).
+NARROW = 8
+
 
 @MODELS.register_module()
 class FilterBasisConv2d(BasisConv2d):
@@ -70,6 +74,8 @@ class FilterBasisConv2d(BasisConv2d):
         """See the base class; the groups are one batch."""
         if self.basis_groups == 1:
             return self._conv(x, self.sliced, self.basis_bias, 1)
+        if self.basis_size <= NARROW:
+            return super().convolve(x)
         x = x.reshape(-1, self.basis_size, *x.shape[2:])
         maps = self._conv(x, self.sliced, self.basis_bias, 1)
         return maps.reshape(-1, self.maps, *maps.shape[2:])

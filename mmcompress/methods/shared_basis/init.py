@@ -91,7 +91,8 @@ def sweeps(rows: list[Tensor], shared: int, unique: int) -> Iterator[Fit]:
         unique: ``u``.
     """
     if shared and unique:
-        basis = leading_rows(torch.cat([leading_rows(w, shared + unique) for w in rows]), shared)
+        best = [leading_rows(w, min(shared + unique, len(w))) for w in rows]
+        basis = leading_rows(torch.cat(best), shared)
     else:
         basis = leading_rows(torch.cat(rows), shared)
     while True:

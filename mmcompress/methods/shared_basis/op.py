@@ -98,7 +98,7 @@ class SharedBasisConv2d(BasisConv2d):
 
     def cost(self, form: str) -> int:
         """See the base class."""
-        if self.is_one:
+        if self.coefficients is not None or self.is_one:
             return super().cost(form)
         return sum(basis.numel() for basis, _ in self.bases)
 

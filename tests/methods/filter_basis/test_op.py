@@ -11,6 +11,7 @@ from torch import nn
 
 from mmcompress.core.basis_op import FACTORED, MERGED
 from mmcompress.core.errors import CompressionError
+from mmcompress.methods.filter_basis import op as source
 from mmcompress.methods.filter_basis.op import FilterBasisConv2d
 
 # Settings of the dense convolution, basis size, and input size.
@@ -68,12 +69,15 @@ def merged_bias(op):
     return bias if op.bias is None else bias + op.bias
 
 
+@pytest.mark.parametrize('form', ['folded', 'repeated', 'merged'])
 @pytest.mark.parametrize('basis_bias', [False, True])
 @pytest.mark.parametrize('case', CASES)
-def test_equals_convolution_with_merged_kernel(case, basis_bias):
+def test_equals_convolution_with_merged_kernel(case, basis_bias, form, monkeypatch):
     settings, size, (height, width) = CASES[case]
     conv = dense(**settings)
     op = filled(FilterBasisConv2d(conv, 3, size, basis_bias=basis_bias))
+    op.merge = form == 'merged'
+    monkeypatch.setattr(source, 'NARROW', 0 if form == 'folded' else 8)
     literal = copy.deepcopy(op)
     x = torch.randn(2, 8, height, width, dtype=torch.double, requires_grad=True)
     y = x.detach().clone().requires_grad_()
@@ -110,6 +114,13 @@ def test_static_forms(case, norm, form):
     assert isinstance(static, nn.Conv2d) == (form == MERGED)
     weights = [m.weight.numel() for m in static.modules() if isinstance(m, nn.Conv2d)]
     assert sum(weights) == op.cost(form)
+
+
+def test_merged_where_that_is_less_work():
+    conv = nn.Conv2d(16, 16, 3)
+    assert FilterBasisConv2d(conv, 24, 16).merge, '24 x 16 x 9 + 16 x 24 instead of 16 x 16 x 9'
+    assert not FilterBasisConv2d(conv, 8, 16).merge
+    assert not FilterBasisConv2d(conv, 24, 16, norm_cfg=dict(type='BN')).merge
 
 
 def test_activation_stays_factored():

@@ -57,12 +57,14 @@ def merged_kernel(op):
     return torch.stack(rows)
 
 
+@pytest.mark.parametrize('merge', [False, True])
 @pytest.mark.parametrize('ranks', RANKS)
 @pytest.mark.parametrize('case', CASES)
-def test_equals_convolution_with_merged_kernel(case, ranks):
+def test_equals_convolution_with_merged_kernel(case, ranks, merge):
     settings, (height, width) = CASES[case]
     conv = dense(**settings)
     op = filled(SharedBasisConv2d(conv, *ranks))
+    op.merge = merge
     literal = copy.deepcopy(op)
     x = torch.randn(2, 8, height, width, dtype=torch.double, requires_grad=True)
     y = x.detach().clone().requires_grad_()
