@@ -304,6 +304,13 @@ def test_squeeze_and_excitation():
     assert any('se_layer' in name for name in find(model, kernel_size='any'))
 
 
+def test_split_attention():
+    """Here the layer in the middle is one with gates, and a pool behind it makes maps smaller."""
+    model = Net(dict(type='mmpretrain.ResNeSt', depth=50))
+    stages = {f'backbone.layer{i}': n for i, n in enumerate(RESNETS[50], start=1)}
+    assert counts(model, 'stage', groups=2) == stages
+
+
 def test_edsr():
     model = EDSR()
     with pytest.raises(CompressionError, match="'head', 'body', 'tail'"):
