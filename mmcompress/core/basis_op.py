@@ -83,8 +83,8 @@ class BasisConv2d(nn.Module, ABC):
                 'to None where coefficients=False'
             )
         self.norm = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
+        self.act = None if act_cfg is None else _activation(act_cfg)
         self.act_cfg = None if act_cfg is None else dict(act_cfg)
-        self.act = None if act_cfg is None else build_activation_layer(self.act_cfg)
         self.coefficients = None
         if coefficients:
             shape = (conv.out_channels, maps // conv.groups, 1, 1)
@@ -309,10 +309,19 @@ def _double(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.detach().double()
 
 
+def _activation(act_cfg: dict) -> nn.Module:
+    try:
+        return build_activation_layer(dict(act_cfg))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CompressionError(
+            f'act_cfg is {act_cfg!r}, of which no activation can be built: {error}'
+        ) from None
+
+
 def _batch_norm(norm_cfg: dict, channels: int) -> _BatchNorm:
     try:
         norm = build_norm_layer(dict(norm_cfg), channels)[1]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CompressionError(
             f'norm_cfg is {norm_cfg!r}, of which no norm can be built: {error}'
         ) from None

@@ -14,6 +14,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from mmcompress.registry import MODELS
+
 from .algorithm import CompressionAlgorithm
 from .errors import CompressionError
 from .filter_mutator import FilterMutator
@@ -34,10 +36,14 @@ class FilterAlgorithm(CompressionAlgorithm):
             between merged kernels W' and the weights W of the dense checkpoint.
         data_preprocessor: See the base class.
         init_cfg: As for every mmengine module.
+        target: See the base class; filter units take none, which the error says.
 
     Raises:
         CompressionError: If a setting is wrong.
     """
+
+    #: What finds the units.
+    mutator_type: type[FilterMutator] = FilterMutator
 
     def __init__(
         self,
@@ -48,13 +54,21 @@ class FilterAlgorithm(CompressionAlgorithm):
         reconstruction: float = 0.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        target: dict | None = None,
     ) -> None:
         self.reconstruction = weight_of_loss(reconstruction, 'reconstruction')
         if isinstance(mutator_cfg, dict):
             remember = self.reconstruction > 0
+            for key in ('init', 'remember_dense'):
+                if key in mutator_cfg:
+                    raise CompressionError(
+                        f'mutator_cfg has {key!r}, which the algorithm says: by `init` and '
+                        '`reconstruction`'
+                    )
+            self._check_type(mutator_cfg.get('type'))
             mutator_cfg = dict(mutator_cfg, init=init, remember_dense=remember)
         super().__init__(
-            architecture, mutator_cfg, target_pruning_ratio, data_preprocessor, init_cfg
+            architecture, mutator_cfg, target_pruning_ratio, data_preprocessor, init_cfg, target
         )
         self.init = init
         # Told by every checkpoint, so that a resumed run needs no dense network.
@@ -72,6 +86,13 @@ class FilterAlgorithm(CompressionAlgorithm):
 
     mutator: FilterMutator
 
+    def _check_type(self, kind: Any) -> None:
+        found = MODELS.get(kind) if isinstance(kind, str) else kind
+        if not isinstance(found, type) or not issubclass(found, self.mutator_type):
+            raise CompressionError(
+                f'mutator_cfg.type is {kind!r}; it has to be {self.mutator_type.__name__!r}'
+            )
+
     def start(self, optim_wrapper: OptimWrapper) -> None:
         """Say how well the ops fit the dense network.
 
@@ -79,11 +100,14 @@ class FilterAlgorithm(CompressionAlgorithm):
             CompressionError: If they are to start from one, and none has been loaded.
         """
         super().start(optim_wrapper)
-        for unit in self.mutator.units.values():
-            if unit.awaited:
+        units = self.mutator.units.values()
+        dense = self.init == 'svd' and any(unit.error is not None for unit in units)
+        for unit in units:
+            lacking = unit.awaited or (unit.layers if dense and unit.error is None else [])
+            if lacking:
                 raise CompressionError(
                     f"init is 'svd', but the loaded checkpoint has no dense weights of "
-                    f'{unit.awaited[0]!r} of filter unit {unit.name!r}'
+                    f'{lacking[0]!r} of filter unit {unit.name!r}'
                 )
             if unit.error is not None:
                 print_log(

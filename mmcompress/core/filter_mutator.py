@@ -17,8 +17,11 @@ from mmcompress.registry import MODELS, TASK_UTILS
 from .base_mutator import Mutator
 from .basis_op import FACTORED, BasisConv2d
 from .budget import Budget
+from .conv_tree import convolutions_of
 from .errors import CompressionError, nearest
+from .filter_finder import FilterFinder
 from .filter_unit import INITS, FilterUnit
+from .op import is_plain_conv
 from .plain import Layers
 from .probe import Probe, seeded
 from .units_file import keep_ratios, read_unit_config
@@ -68,6 +71,7 @@ class FilterMutator(Mutator):
         self.unit_args = dict(init=init, remember_dense=remember_dense)
         self.units: dict[str, FilterUnit] = {}
         self.refused: dict[str, str] = {}
+        self._own_args: dict[str, dict] = {}
 
     def prepare_from_supernet(
         self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
@@ -133,6 +137,9 @@ class FilterMutator(Mutator):
             name: unit.as_dict(with_unit_init_args, with_channels)
             for name, unit in self.units.items()
         }
+        if with_unit_init_args:
+            for name, unit in units.items():
+                unit['init_args'] = {**self._own_args[name], **unit['init_args']}
         return dict(
             type=type(self).__name__,
             filter_unit_cfg=dict(
@@ -178,10 +185,19 @@ class FilterMutator(Mutator):
         given = self.filter_unit_cfg['units']
         if any('layers' in unit for unit in given.values()):
             return self._check_layers(given, architecture)
-        finder = TASK_UTILS.build(self.parse_cfg)
+        try:
+            finder = TASK_UTILS.build(self.parse_cfg)
+        except TypeError as error:
+            raise CompressionError(f'parse_cfg is wrong: {error}') from None
+        if not isinstance(finder, FilterFinder):
+            raise CompressionError(
+                f'parse_cfg.type is {self.parse_cfg["type"]!r}; filter units are found by a '
+                'FilterFinder'
+            )
         found = finder.find(architecture, self.alike)
         settings: dict[str, dict] = {name: {} for name in found}
-        for pattern, unit in given.items():
+        # Full names last: they win over patterns.
+        for pattern, unit in sorted(given.items(), key=lambda item: item[0] in found):
             names = [pattern] if pattern in found else fnmatch.filter(found, pattern)
             if not names:
                 raise CompressionError(
@@ -195,7 +211,8 @@ class FilterMutator(Mutator):
     def _check_layers(
         self, given: dict[str, dict], architecture: nn.Module
     ) -> dict[str, tuple[list[str], dict]]:
-        modules = dict(architecture.named_modules())
+        convs = convolutions_of(architecture)
+        order = list(convs)
         seen: dict[str, str] = {}
         for name, unit in given.items():
             key = f'{KEY}.units[{name!r}]'
@@ -206,17 +223,25 @@ class FilterMutator(Mutator):
                     'tools/get_channel_units.py -c -i'
                 )
             for layer in layers:
-                if not isinstance(modules.get(layer), nn.Module) or layer == '':
+                if layer not in order:
                     raise CompressionError(
-                        f'{key} names the layer {layer!r}, which {type(architecture).__name__} '
-                        f'does not have; the nearest are {nearest(str(layer), modules)}. Was the '
-                        'file written for another model?'
+                        f'{key} names the layer {layer!r}, which is no convolution of '
+                        f'{type(architecture).__name__}; the nearest are '
+                        f'{nearest(str(layer), convs)}. Was the file written for another model?'
+                    )
+                if not is_plain_conv(convs[layer]):
+                    raise CompressionError(
+                        f'{key} names the layer {layer!r}, which is a '
+                        f'{type(convs[layer]).__name__}, not a plain Conv2d'
                     )
                 other = seen.setdefault(layer, name)
                 if other != name or list(layers).count(layer) > 1:
                     raise CompressionError(f'{key}: {layer!r} is also in unit {other!r}')
-            self._check_alike(key, [modules[layer] for layer in layers])
-        return {name: (list(unit['layers']), unit) for name, unit in given.items()}
+            self._check_alike(key, [convs[layer] for layer in layers])
+        # The first layer of a unit has what they share; a checkpoint depends on which it is.
+        return {
+            name: (sorted(unit['layers'], key=order.index), unit) for name, unit in given.items()
+        }
 
     def _check_alike(self, key: str, layers: list[nn.Module]) -> None:
         for attribute in self.alike:
@@ -229,6 +254,13 @@ class FilterMutator(Mutator):
 
     def _build_unit(self, name: str, layers: list[str], given: dict) -> FilterUnit:
         args = {**self.filter_unit_cfg.get('default_args', {}), **given.get('init_args', {})}
+        key = f'{KEY}.units[{name!r}]'
+        for argument in ('type', 'name', 'layers', *self.unit_args):
+            if argument in args:
+                raise CompressionError(
+                    f'{key}: {argument!r} is no argument for init_args (or default_args)'
+                )
+        self._own_args[name] = dict(given.get('init_args', {}))
         if 'choice' in given:
             args['choice'] = given['choice']
         kind = self.filter_unit_cfg['type']
@@ -236,18 +268,25 @@ class FilterMutator(Mutator):
             return MODELS.build(dict(args, type=kind, name=name, layers=layers, **self.unit_args))
         except TypeError as error:
             raise CompressionError(
-                f'{KEY}.units[{name!r}]: init_args (or default_args) are wrong: {error}'
+                f'{key}: init_args (or default_args) are wrong: {error}'
             ) from None
 
     def _choose(self, target: Any) -> None:
         """Give units the keep ratios of ``target``, and leave alone those without a size."""
         if target is not None:
-            for name, ratio in keep_ratios(target, self.units, refused=self.refused).items():
+            for name, ratio in keep_ratios(
+                target, self.units, refused=self.refused, kind='filter unit'
+            ).items():
                 unit = self.units[name]
                 if unit.has_size and ratio != 1:
                     raise CompressionError(
                         f'unit {name!r} keeps {ratio!r} by target_pruning_ratio, but has '
                         f'{unit.init_args} by {KEY}; remove one of the two'
+                    )
+                if ratio != 1 and unit.choice not in (None, ratio):
+                    raise CompressionError(
+                        f'unit {name!r} keeps {unit.choice!r} by {KEY}, but {ratio!r} by '
+                        'target_pruning_ratio; remove one of the two'
                     )
                 if unit.choice is None and ratio != 1:
                     unit.choice = ratio

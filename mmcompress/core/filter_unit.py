@@ -13,9 +13,12 @@ from .errors import CompressionError
 from .low_rank import relative_error
 from .op import is_plain_conv
 from .unit import replace_module
+from .units_file import check_ratio, is_number
 
 #: How ops start: from random numbers, or from the weights of a dense checkpoint.
 INITS = ('kaiming', 'svd')
+#: Digits of a keep ratio in files.
+DIGITS = 6
 
 
 class FilterUnit(ABC):
@@ -47,6 +50,9 @@ class FilterUnit(ABC):
         remember_dense: bool = False,
     ) -> None:
         self.name, self.layers = name, list(layers)
+        # What is kept may be more than the dense network has; what is to be kept may not.
+        if choice is not None and (not is_number(choice) or choice <= 0):
+            check_ratio(choice, f'choice of filter unit {name!r}')
         self.choice = choice
         self.init, self.remember_dense = init, remember_dense
         self.ops: dict[str, BasisConv2d] = {}
@@ -102,11 +108,24 @@ class FilterUnit(ABC):
                 f'least {least}'
             )
 
+    def check_flag(self, key: str, value: Any) -> None:
+        """See that ``value`` is True or False.
+
+        Raises:
+            CompressionError: If it isn't.
+        """
+        if not isinstance(value, bool):
+            raise CompressionError(
+                f'{key} of filter unit {self.name!r} is {value!r}; it has to be True or False'
+            )
+
     # What the mutator asks for
 
     def measure(self, architecture: nn.Module) -> None:
         """Settle on the size of the basis, see :meth:`settle`."""
         self._sized = self.has_size
+        if not self._sized:
+            check_ratio(self.choice, f'choice of filter unit {self.name!r}')
         self.settle([architecture.get_submodule(layer) for layer in self.layers])
 
     def prepare(self, architecture: nn.Module) -> None:
@@ -126,9 +145,21 @@ class FilterUnit(ABC):
             self.ops[layer] = op
         self._set_choice(self.num_parameters / sum(conv.weight.numel() for conv in convs))
 
+    def affordable(self, dense: int, fixed: float, each: float) -> int:
+        """How many filters of a basis ``choice`` leaves parameters for.
+
+        Args:
+            dense: Parameters of the dense layers.
+            fixed: Parameters that are there in any case.
+            each: Parameters that a filter of the basis takes, coefficients included.
+        """
+        # What a file has rounded gives the same number again.
+        kept = (self.choice + 0.51 * 10**-DIGITS) * dense
+        return int((kept - fixed) / each)
+
     def _set_choice(self, actual: float) -> None:
-        actual = round(actual, 6)  # as files show it
-        if self._sized and self.choice is not None and abs(self.choice - actual) > 1e-6:
+        actual = round(actual, DIGITS)  # as files show it
+        if self._sized and self.choice is not None and abs(self.choice - actual) > 10**-DIGITS:
             raise CompressionError(
                 f'filter unit {self.name!r} keeps {self.choice!r} by `choice`, but {actual!r} by '
                 f'{self.init_args}; remove one of the two'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,7 @@ def read_unit_config(config: dict | str | Path, key: str, parts: str) -> dict:
     if not isinstance(config, dict):
         raise CompressionError(f'{key} is {config!r}; it has to be a dict')
     config = dict(config.get(key, config))
+    _check_keys(config, ('type', 'default_args', 'units'), key)
     if not isinstance(config.get('default_args', {}), dict):
         raise CompressionError(
             f'{key}.default_args is {config["default_args"]!r}; it has to be a dict'
@@ -102,8 +103,15 @@ def read_unit_config(config: dict | str | Path, key: str, parts: str) -> dict:
                 f'{key}.units[{name!r}] is {unit!r}; it has to be a dict with init_args, '
                 f'{parts} or choice'
             )
+        _check_keys(unit, ('init_args', parts, 'choice'), f'{key}.units[{name!r}]')
     config['units'] = units
     return config
+
+
+def _check_keys(config: dict, known: Sequence[str], key: str) -> None:
+    for name in config:
+        if name not in known:
+            raise CompressionError(f'{key} has {name!r}; it takes {", ".join(known)}')
 
 
 def is_units_file(path: str | Path) -> bool:
@@ -132,6 +140,7 @@ def keep_ratios(
     key: str = 'target_pruning_ratio',
     default: float = 1.0,
     refused: Mapping[str, str] | None = None,
+    kind: str = 'channel unit',
 ) -> dict[str, float]:
     """Keep ratio of every unit.
 
@@ -145,6 +154,7 @@ def keep_ratios(
         refused: Why units can't be made narrower, by their names. They may be named all the
             same, as keeping everything: files list the units of the analyzer, of which
             a method may refuse some.
+        kind: What units are called, for errors.
 
     Returns:
         A ratio for each name.
@@ -166,7 +176,7 @@ def keep_ratios(
     if not isinstance(target, dict):
         return dict.fromkeys(names, check_ratio(target, key))
     if not target:
-        raise CompressionError(f'{key} is empty; it has to name at least one channel unit')
+        raise CompressionError(f'{key} is empty; it has to name at least one {kind}')
     exact = {}
     for name, ratio in target.items():
         if not isinstance(name, str):
@@ -184,11 +194,16 @@ def keep_ratios(
         matched = fnmatch.filter(names, name)
         if not matched:
             raise CompressionError(
-                f'{key}: {name!r} matches no channel unit of the architecture; the nearest '
+                f'{key}: {name!r} matches no {kind} of the architecture; the nearest '
                 f'names are {nearest(name, names)}'
             )
         ratios.update(dict.fromkeys(matched, ratio))
     return {**ratios, **exact}
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a number, which True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_ratio(value: Any, key: str) -> float:
@@ -197,7 +212,7 @@ def check_ratio(value: Any, key: str) -> float:
     Raises:
         CompressionError: If it isn't a number in (0, 1].
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value <= 1:
+    if not is_number(value) or not 0 < value <= 1:
         raise CompressionError(
             f'{key} is {value!r}; a keep ratio is a number above 0 and at most 1'
         )

@@ -9,6 +9,8 @@ from mmengine.model import BaseModel
 from mmcompress.core.filter_algorithm import FilterAlgorithm
 from mmcompress.registry import MODELS
 
+from .mutator import FilterBasisMutator
+
 
 @MODELS.register_module()
 class FilterBasis(FilterAlgorithm):
@@ -23,6 +25,8 @@ class FilterBasis(FilterAlgorithm):
     Source: Li et al., "Learning Filter Basis for Convolutional Neural Network Compression", ICCV
     2019. Starting from a dense network (``init='svd'``) is an addition.
     """
+
+    mutator_type = FilterBasisMutator
 
     def __init__(
         self, architecture: BaseModel | dict, mutator_cfg: dict | None = None, **kwargs: Any

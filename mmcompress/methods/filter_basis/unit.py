@@ -57,6 +57,9 @@ class FilterBasisUnit(FilterUnit):
             self.check_size('basis_size', basis_size)
         if num_filters is not None:
             self.check_size('num_filters', num_filters)
+        self.check_flag('basis_bias', basis_bias)
+        if coefficient_bias is not None:
+            self.check_flag('coefficient_bias', coefficient_bias)
         self.basis_size, self.num_filters = basis_size, num_filters
         self.settings = dict(
             basis_bias=basis_bias,
@@ -99,7 +102,7 @@ class FilterBasisUnit(FilterUnit):
         rows = sum(conv.out_channels * count for conv, count in zip(convs, parts, strict=True))
         if self.num_filters is None:
             dense = sum(conv.weight.numel() for conv in convs)
-            self.num_filters = int(self.choice * dense / (filter_size + rows) + 1e-6)
+            self.num_filters = self.affordable(dense, 0, filter_size + rows)
             if not self.num_filters:
                 raise CompressionError(
                     f'filter unit {self.name!r} cannot keep {self.choice!r} of its parameters: '

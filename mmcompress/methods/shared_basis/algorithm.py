@@ -12,6 +12,7 @@ from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
 from mmcompress.registry import MODELS
 
 from .init import orthogonal_
+from .mutator import SharedBasisMutator
 from .op import SharedBasisConv2d
 from .regularizer import Basis, orthogonality
 from .unit import SharedBasisUnit
@@ -33,6 +34,8 @@ class SharedBasis(FilterAlgorithm):
     Source: Kang & Kim, "Deeply Shared Filter Bases for Parameter-Efficient Convolutional Neural
     Networks", arXiv:2006.05066. Starting from a dense network (``init='svd'``) is an addition.
     """
+
+    mutator_type = SharedBasisMutator
 
     def __init__(
         self,

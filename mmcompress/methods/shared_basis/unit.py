@@ -66,6 +66,9 @@ class SharedBasisUnit(FilterUnit):
         for key, groups in (('shared_groups', shared_groups), ('unique_groups', unique_groups)):
             if groups is not None:
                 self.check_size(key, groups)
+        self.check_flag('coefficients', coefficients)
+        if coefficient_bias is not None:
+            self.check_flag('coefficient_bias', coefficient_bias)
         self.shared_rank, self.unique_rank = shared_rank, unique_rank
         self.groups = dict(shared_groups=shared_groups, unique_groups=unique_groups)
         self.settings = dict(
@@ -113,7 +116,7 @@ class SharedBasisUnit(FilterUnit):
         if self.settings['coefficients']:
             combine = sum(conv.out_channels for conv in convs) / groups
         own = self.unique_rank * (len(convs) * filter_size + combine)
-        rank = int((self.choice * dense - own) / (filter_size + combine) + 1e-6)
+        rank = self.affordable(dense, own, filter_size + combine)
         rank = rank // groups * groups
         if rank < 1:
             least = (own + groups * (filter_size + combine)) / dense
@@ -134,7 +137,7 @@ class SharedBasisUnit(FilterUnit):
                 f'shared_rank and unique_rank of filter unit {self.name!r} are {self.shared_rank} '
                 f'and {self.unique_rank}; filters of {filter_size} weights, '
                 f'{sum(widths)} in {len(widths)} layers, have a rank of at most '
-                f'{most + self.unique_rank}, those of one layer {min(filter_size, *widths)}'
+                f'{min(filter_size, sum(widths))}, those of one layer {min(filter_size, *widths)}'
             )
 
     @property
