@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +47,8 @@ class BasisConv2d(nn.Module, ABC):
         coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups, or ``None``.
         bias: ``Tensor[n]`` or ``None``.
         teacher: ``Tensor[n, c / G, kh, kw]``, the dense weight, where it is to be remembered.
+        merge_from: From so many positions in the output on, over all images, the forward pass
+            runs the merged kernel: the same, and less work; ``inf`` for never.
 
     Raises:
         CompressionError: If the norm is no batch norm with statistics, or there are settings for
@@ -99,8 +102,7 @@ class BasisConv2d(nn.Module, ABC):
         self.bias = None
         if has_bias or coefficient_bias:
             self.bias = nn.Parameter(like.new_zeros(self.out_channels))
-        #: Whether the forward pass runs the merged kernel, which is the same and takes less.
-        self.merge = coefficients and self.is_linear and self.cost(MERGED) < self.cost(FACTORED)
+        self.merge_from = self._least_positions()
         self.register_buffer('teacher', None)
         self.__dict__['_owner'], self.__dict__['_unit'] = owner, None
         self._register_load_state_dict_pre_hook(self._before_loading)
@@ -123,7 +125,7 @@ class BasisConv2d(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
-        if self.merge:
+        if self.merges(x.shape):
             bias = self._lift(self.offset(), self.coefficients, self.bias)
             return self._conv(x, self.filters(), bias, self.groups)
         x = self.convolve(x)
@@ -134,6 +136,26 @@ class BasisConv2d(nn.Module, ABC):
         if self.coefficients is not None:
             return F.conv2d(x, self.coefficients, self.bias, groups=self.groups)
         return x if self.bias is None else x + self.bias.view(1, -1, 1, 1)
+
+    def merges(self, shape: Sequence[int]) -> bool:
+        """Whether the forward pass runs the merged kernel.
+
+        Args:
+            shape: ``(N, c, H, W)`` of its input.
+        """
+        if self.merge_from == math.inf:
+            return False
+        height, width = (math.ceil(n / s) for n, s in zip(shape[2:], self.stride, strict=True))
+        return shape[0] * height * width >= self.merge_from
+
+    def _least_positions(self) -> float:
+        """Where the merged kernel saves as many MACs as it takes to make it."""
+        if self.coefficients is None or not self.is_linear:
+            return math.inf
+        saved = self.cost(FACTORED) - self.cost(MERGED)
+        parts = self.basis_groups // self.groups
+        making = self.coefficients.numel() * math.prod(self.dense_shape[1:]) // parts
+        return making / saved if saved > 0 else math.inf
 
     def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         padding = self.padding

@@ -154,7 +154,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         """The compact model with its ops, factored: what is shared is a parameter once."""
         model = copy.deepcopy(self.architecture).eval()
         for layer in self._layers:
-            model.get_submodule(layer).merge = False
+            model.get_submodule(layer).merge_from = math.inf
         return model
 
     def _ops(self) -> list[nn.Module]:

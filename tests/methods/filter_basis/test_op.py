@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_equals_convolution_with_merged_kernel(case, basis_bias, form, monkeypat
     settings, size, (height, width) = CASES[case]
     conv = dense(**settings)
     op = filled(FilterBasisConv2d(conv, 3, size, basis_bias=basis_bias))
-    op.merge = form == 'merged'
+    op.merge_from = 0 if form == 'merged' else math.inf
     monkeypatch.setattr(source, 'NARROW', 0 if form == 'folded' else 8)
     literal = copy.deepcopy(op)
     x = torch.randn(2, 8, height, width, dtype=torch.double, requires_grad=True)
@@ -117,10 +118,22 @@ def test_static_forms(case, norm, form):
 
 
 def test_merged_where_that_is_less_work():
-    conv = nn.Conv2d(16, 16, 3)
-    assert FilterBasisConv2d(conv, 24, 16).merge, '24 x 16 x 9 + 16 x 24 instead of 16 x 16 x 9'
-    assert not FilterBasisConv2d(conv, 8, 16).merge
-    assert not FilterBasisConv2d(conv, 24, 16, norm_cfg=dict(type='BN')).merge
+    conv = nn.Conv2d(16, 16, 3, padding=1)
+    op = FilterBasisConv2d(conv, 24, 16)
+    # 24 x 16 x 9 + 16 x 24 instead of 16 x 16 x 9 at every position, and 16 x 24 x 16 x 9 once.
+    assert op.merge_from == 36
+    assert op.merges((1, 16, 6, 6))
+    assert op.merges((4, 16, 3, 3))
+    assert not op.merges((1, 16, 7, 5))
+    strided = FilterBasisConv2d(nn.Conv2d(16, 16, 3, stride=2, padding=1), 24, 16)
+    assert strided.merges((1, 16, 11, 12))
+    assert not strided.merges((1, 16, 10, 12))
+    in_parts = FilterBasisConv2d(nn.Conv2d(16, 4, 3), 8, 8)
+    made, factored, merged = 4 * 2 * 8 * 8 * 9, 2 * 8 * 8 * 9 + 4 * 2 * 8, 4 * 16 * 9
+    assert in_parts.merge_from == made / (factored - merged)
+    assert not FilterBasisConv2d(conv, 8, 16).merges((64, 16, 99, 99))
+    norm = dict(type='BN')
+    assert not FilterBasisConv2d(conv, 24, 16, norm_cfg=norm).merges((64, 16, 99, 99))
 
 
 def test_activation_stays_factored():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_equals_convolution_with_merged_kernel(case, ranks, merge):
     settings, (height, width) = CASES[case]
     conv = dense(**settings)
     op = filled(SharedBasisConv2d(conv, *ranks))
-    op.merge = merge
+    op.merge_from = 0 if merge else math.inf
     literal = copy.deepcopy(op)
     x = torch.randn(2, 8, height, width, dtype=torch.double, requires_grad=True)
     y = x.detach().clone().requires_grad_()
