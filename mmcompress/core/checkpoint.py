@@ -106,7 +106,9 @@ def check_belongs(model: nn.Module, state: dict[str, Tensor], path: str | Path) 
     """
     own = model.state_dict()
     state = {key.removeprefix('module.'): value for key, value in state.items()}
-    alike = {k: v for k, v in state.items() if k not in own or own[k].shape == v.shape}
+    # Names of a dense network's tensors are those of the architecture in a compressed one.
+    there = {k: own[name] for k in state for name in (k, f'architecture.{k}') if name in own}
+    alike = {k: v for k, v in state.items() if k not in there or there[k].shape == v.shape}
     try:
         fitting = len(own) - len(model.load_state_dict(alike, strict=False).missing_keys)
     except RuntimeError:  # shapes differ under names that the model translates
