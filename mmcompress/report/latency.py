@@ -21,6 +21,7 @@ def compare_latency(
     repeats: int = 30,
     warmup: int = 5,
     threads: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
     """Time models in turn: A B A B ..., so that a machine that slows down slows all of them.
 
@@ -33,6 +34,8 @@ def compare_latency(
         repeats: Timed rounds.
         warmup: Rounds before those.
         threads: CPU threads for torch while measuring; None leaves them alone.
+        clock: Gives seconds. ``time.process_time`` leaves out what other programs take from a
+            busy machine; with more than one thread it adds up what all of them take.
 
     Returns:
         For each model a row: ``name``; ``median_ms`` and ``iqr_ms``, the median and the
@@ -55,7 +58,9 @@ def compare_latency(
         for _ in range(warmup):
             for call in calls:
                 call(*inputs)
-        times = [[_time(call, inputs, synchronize) for call in calls] for _ in range(repeats)]
+        times = [
+            [_time(call, inputs, synchronize, clock) for call in calls] for _ in range(repeats)
+        ]
     return _summarize(list(models), np.array(times))
 
 
@@ -91,13 +96,18 @@ def _iqr(values: np.ndarray) -> float:
     return float(high - low)
 
 
-def _time(call: Callable, inputs: tuple[Any, ...], synchronize: Callable[[], None]) -> float:
+def _time(
+    call: Callable,
+    inputs: tuple[Any, ...],
+    synchronize: Callable[[], None],
+    clock: Callable[[], float],
+) -> float:
     """Seconds of one call."""
     synchronize()
-    start = time.perf_counter()
+    start = clock()
     call(*inputs)
     synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _synchronizer(inputs: tuple[Any, ...]) -> Callable[[], None]:

@@ -40,6 +40,19 @@ def test_measures_real_time():
     assert long['ratio'] > 1
 
 
+def test_by_another_clock():
+    ticks = [0.0]
+
+    def work(seconds):
+        ticks[0] += seconds
+
+    models = {'short': lambda: work(0.002), 'long': lambda: work(0.008)}
+    short, long = compare_latency(models, (), repeats=3, warmup=1, clock=lambda: ticks[0])
+    assert short['median_ms'] == pytest.approx(2)
+    assert long['median_ms'] == pytest.approx(8)
+    assert long['ratio'] == pytest.approx(4)
+
+
 def test_modules_run_in_eval_mode_without_gradients_and_are_restored():
     class Spy(nn.Module):
         def __init__(self) -> None:
