@@ -16,7 +16,9 @@ from mmcompress.engine.launch import build_algorithm, read_config
 from mmcompress.report.models import dense_and_compact
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls'
-FILES = {file.stem: file for file in sorted(FOLDER.glob('*_basis/*.py'))}
+
+#: Those of the papers, which train from scratch.
+FILES = {file.stem: file for file in sorted(FOLDER.glob('*_basis/*_[13][05]0e_*.py'))}
 DENSE = [stem for stem in FILES if stem.startswith('dense_')]
 METHODS = [stem for stem in FILES if stem not in DENSE]
 
