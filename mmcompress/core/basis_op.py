@@ -143,10 +143,16 @@ class BasisConv2d(nn.Module, ABC):
         Args:
             shape: ``(N, c, H, W)`` of its input.
         """
-        if self.merge_from == math.inf:
-            return False
+        return self.merge_from < math.inf and self.positions(shape) >= self.merge_from
+
+    def positions(self, shape: Sequence[int]) -> int:
+        """Positions in the output, over all images; padding is taken to keep the size.
+
+        Args:
+            shape: ``(N, c, H, W)`` of the input.
+        """
         height, width = (math.ceil(n / s) for n, s in zip(shape[2:], self.stride, strict=True))
-        return shape[0] * height * width >= self.merge_from
+        return shape[0] * height * width
 
     def _least_positions(self) -> float:
         """Where the merged kernel saves as many MACs as it takes to make it."""

@@ -10,13 +10,18 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.plain import conv_layer
 from mmcompress.registry import MODELS
 
+#: Positions in the output for each weight of a filter, below which two convolutions take less time
+#: than putting their weights together (``tools/benchmark_basis.py``).
+PAYS = 0.25
+
 
 @MODELS.register_module()
 class SharedBasisConv2d(BasisConv2d):
     """Convolution with s filters that layers share and u of its own, and coefficients.
 
     Both kinds are one convolution with the weight ``[S; U]``, group by group where the
-    convolution is grouped. Only where the two differ in their groups they are two convolutions.
+    convolution is grouped. Where the two differ in their groups, or maps are tiny, they are two
+    convolutions.
 
     Args:
         conv: The dense convolution to stand in for.
@@ -92,9 +97,15 @@ class SharedBasisConv2d(BasisConv2d):
 
     def convolve(self, x: Tensor) -> Tensor:
         """See the base class."""
-        if self.is_one:
+        if self.is_one and self._pays(x.shape):
             return super().convolve(x)
         return torch.cat([self._conv(x, basis, None, groups) for basis, groups in self.bases], 1)
+
+    def _pays(self, shape: torch.Size) -> bool:
+        """Whether one convolution is worth putting its weight together."""
+        if self.unique_basis is None or self.owner.shared_basis is None or self.basis_groups > 1:
+            return True
+        return self.positions(shape) >= self.unique_basis[0].numel() * PAYS
 
     def cost(self, form: str) -> int:
         """See the base class."""

@@ -13,6 +13,7 @@ from torch import nn
 from mmcompress.core.basis_op import FACTORED, MERGED
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.plain import SideBySide
+from mmcompress.methods.shared_basis import op as source
 from mmcompress.methods.shared_basis.op import SharedBasisConv2d
 
 # Settings of the dense convolution, and input size.
@@ -58,14 +59,15 @@ def merged_kernel(op):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize('merge', [False, True])
+@pytest.mark.parametrize('form', ['one', 'two', 'merged'])
 @pytest.mark.parametrize('ranks', RANKS)
 @pytest.mark.parametrize('case', CASES)
-def test_equals_convolution_with_merged_kernel(case, ranks, merge):
+def test_equals_convolution_with_merged_kernel(case, ranks, form, monkeypatch):
     settings, (height, width) = CASES[case]
     conv = dense(**settings)
     op = filled(SharedBasisConv2d(conv, *ranks))
-    op.merge_from = 0 if merge else math.inf
+    op.merge_from = 0 if form == 'merged' else math.inf
+    monkeypatch.setattr(source, 'PAYS', 0 if form == 'one' else math.inf)
     literal = copy.deepcopy(op)
     x = torch.randn(2, 8, height, width, dtype=torch.double, requires_grad=True)
     y = x.detach().clone().requires_grad_()
