@@ -3,11 +3,15 @@
 Example:
     python tools/test.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
     python tools/test.py work_dirs/x/export/compact.py work_dirs/x/export/compact.pth
+
+Given a method that makes bases of dense weights, and the checkpoint of the dense network, it
+evaluates what training would start from.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from mmengine.config import Config
 
 from mmcompress.core.checkpoint import check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_algorithm import FilterAlgorithm
 from mmcompress.core.subnet import is_sub_model
 from mmcompress.engine.launch import (
     ToolRunner,
@@ -64,6 +69,17 @@ def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
     return path
 
 
+def check(cfg: Config) -> None:
+    """See that the checkpoint is one of the model, or of the dense network that it starts from."""
+    model, state = build_model(cfg), load_checkpoint_file(cfg.load_from)['state_dict']
+    own = any(key.removeprefix('module.').startswith('architecture.') for key in state)
+    if isinstance(model, FilterAlgorithm) and not own:
+        dense = copy.deepcopy(cfg)
+        dense.model = dense.model.architecture
+        model = build_model(dense)
+    check_fits(model, state, cfg.load_from)
+
+
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
@@ -71,7 +87,7 @@ def main() -> None:
     if cfg.get('test_dataloader') is None:
         raise CompressionError(f'{args.config} has no test_dataloader to evaluate on')
     cfg.load_from = checkpoint_of(cfg, args)
-    check_fits(build_model(cfg), load_checkpoint_file(cfg.load_from)['state_dict'], cfg.load_from)
+    check(cfg)
     metrics = ToolRunner.from_cfg(cfg).test()
     if args.json:
         Path(args.json).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
