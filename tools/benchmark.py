@@ -108,6 +108,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             f'{args.config} makes no compact model; give a compression config, an exported '
             'compact.py, or a method file with --compress'
         )
+    if 'static' in models:
+        raise CompressionError(
+            f'{args.config} gives convolutions a basis instead of making them narrower; '
+            'tools/export.py --report times such a model'
+        )
     with progress() as bar:
         task = bar.add_task('timing', total=None)
         benchmark = Benchmark(**models, shape=shape, repeats=args.repeats)

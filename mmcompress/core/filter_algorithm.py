@@ -127,9 +127,10 @@ class FilterAlgorithm(CompressionAlgorithm):
         missing = self.reconstruction and not all(bool(op.teacher.any()) for op in self._ops())
         if missing or (self.init == 'svd' and not bool(self.dense_loaded)):
             key = 'reconstruction is set' if missing else "init is 'svd'"
+            otherwise = 'reconstruction=0' if missing else "init='kaiming' to train from scratch"
             raise CompressionError(
                 f'{key}, but no dense weights have been loaded; name the checkpoint of the dense '
-                "network in load_from, or set init='kaiming' to train from scratch"
+                f'network in load_from, or set {otherwise}'
             )
 
     def loss(self, inputs: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
