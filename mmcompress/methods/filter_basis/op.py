@@ -9,7 +9,7 @@ from mmcompress.registry import MODELS
 
 #: Up to so many channels, images of one group are no work for the convolutions of a CPU, and
 #: a grouped convolution with the basis repeated is faster (``tools/benchmark_basis.py``).
-NARROW = 8
+NARROW = 16
 
 
 @MODELS.register_module()

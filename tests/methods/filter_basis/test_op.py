@@ -78,7 +78,7 @@ def test_equals_convolution_with_merged_kernel(case, basis_bias, form, monkeypat
     conv = dense(**settings)
     op = filled(FilterBasisConv2d(conv, 3, size, basis_bias=basis_bias))
     op.merge_from = 0 if form == 'merged' else math.inf
-    monkeypatch.setattr(source, 'NARROW', 0 if form == 'folded' else 8)
+    monkeypatch.setattr(source, 'NARROW', 0 if form == 'folded' else 16)
     literal = copy.deepcopy(op)
     x = torch.randn(2, 8, height, width, dtype=torch.double, requires_grad=True)
     y = x.detach().clone().requires_grad_()
