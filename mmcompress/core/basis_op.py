@@ -31,12 +31,14 @@ class BasisConv2d(nn.Module, ABC):
 
     Subclasses say what the basis is. What layers share is a parameter of the first op of their
     unit, its owner, alone: counted, saved, moved and optimized once. The other ops reach it
-    through a link that isn't registered.
+    through a link that isn't registered; a copy of an op without its model is one with an owner of
+    its own.
 
     Args:
         conv: The dense convolution to stand in for.
         maps: Number r of maps that the basis convolution puts out.
-        groups: Groups of the basis convolution, a multiple of the G groups of ``conv``.
+        groups: Groups of the basis convolution; with coefficients a multiple of the G groups of
+            ``conv``.
         owner: The op of the unit that has the shared parameters; itself by default.
         coefficients: Whether there is a 1x1 convolution; without one the op puts out the maps.
         coefficient_bias: Whether it has a bias; by default as ``conv`` has.

@@ -6,16 +6,13 @@ the sizes of feature maps in the model's own forward pass.
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .narrow import is_convolution
-from .probe import Probe, few_proposals, seeded, working_copy
+from .shapes import shapes_in
 
 #: Sizes of the feature maps that a module takes or gives: one, unless it runs on several.
 Sizes = frozenset[tuple[int, ...]]
@@ -185,26 +182,12 @@ def _sizes(
     """Sizes of what modules with convolutions take and give in the model's forward pass."""
     taken: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     given: dict[str, set[tuple[int, ...]]] = defaultdict(set)
-    with seeded(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        work = few_proposals(working_copy(model))
-        with torch.enable_grad():
-            probe = Probe(work, input_shape)
-        names = {m: name for name, m in work.named_modules() if name and tree.inside(name)}
-
-        def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            for table, value in ((taken, inputs[0] if inputs else None), (given, output)):
-                if isinstance(value, Tensor) and value.dim() > 2:
-                    table[names[module]].add(tuple(value.shape[2:]))
-
-        hooks = [module.register_forward_hook(note) for module in names]
-        try:
-            with torch.no_grad():
-                probe.run(work)
-        finally:
-            for hook in hooks:
-                hook.remove()
+    names = [name for name, _ in model.named_modules() if name and tree.inside(name)]
+    for name, pairs in shapes_in(model, names, input_shape).items():
+        for table, shapes in zip((taken, given), zip(*pairs, strict=True), strict=True):
+            sizes = {tuple(shape[2:]) for shape in shapes if shape is not None and len(shape) > 2}
+            table[name] |= sizes
     return (
-        {name: frozenset(sizes) for name, sizes in taken.items()},
-        {name: frozenset(sizes) for name, sizes in given.items()},
+        {name: frozenset(sizes) for name, sizes in taken.items() if sizes},
+        {name: frozenset(sizes) for name, sizes in given.items() if sizes},
     )

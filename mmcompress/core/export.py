@@ -114,7 +114,7 @@ def export(
         _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
         rebuilt = _rebuild(stage)
         # Where sums are taken in another order, rounding grows with what is summed.
-        relative = fold_bn or mutator.removes_on_export
+        relative = fold_bn or mutator.reorders_sums
         difference, compared = compare(algorithm, rebuilt, batches, relative)
         if not difference < TOLERANCE:
             raise CompressionError(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmcompress.registry import MODELS
 
 from .algorithm import CompressionAlgorithm
+from .basis_op import BasisConv2d
 from .errors import CompressionError
 from .filter_mutator import FilterMutator
 from .frozen import train_all_stages
@@ -73,13 +74,6 @@ class FilterAlgorithm(CompressionAlgorithm):
         self.init = init
         # Told by every checkpoint, so that a resumed run needs no dense network.
         self.register_buffer('dense_loaded', torch.tensor(False))
-        units = self.mutator.units.values()
-        self._layers = [layer for unit in units for layer in unit.layers]
-        if self.reconstruction and not all(op.is_linear for op in self._ops()):
-            raise CompressionError(
-                'reconstruction is set, but norm_cfg or act_cfg stand between basis and '
-                'coefficients, so that there is no merged kernel in training; set them to None'
-            )
         # Fresh norms, and layers that do not do yet what they are to do, have to learn.
         norms = any(op.norm is not None for op in self._ops()) or init != 'svd'
         train_all_stages(self.architecture, type(self).__name__, norms)
@@ -119,8 +113,8 @@ class FilterAlgorithm(CompressionAlgorithm):
         ignored = [unit.name for unit in self.mutator.units.values() if unit.ignored]
         if ignored:
             print_log(
-                f'the dense weights of {len(ignored)} filter units ({ignored[0]}, ...) are not '
-                f"used, they start at random; init='svd' starts from the dense network",
+                f'{len(ignored)} filter units, {ignored[0]} the first of them, start at random: '
+                "their dense weights are not used; init='svd' starts from these",
                 logger='current',
                 level=logging.WARNING,
             )
@@ -154,12 +148,13 @@ class FilterAlgorithm(CompressionAlgorithm):
     def counted(self) -> nn.Module:
         """The compact model with its ops, factored: what is shared is a parameter once."""
         model = copy.deepcopy(self.architecture).eval()
-        for layer in self._layers:
-            model.get_submodule(layer).merge_from = math.inf
+        for module in model.modules():
+            if isinstance(module, BasisConv2d):
+                module.merge_from = math.inf
         return model
 
-    def _ops(self) -> list[nn.Module]:
-        return [self.architecture.get_submodule(layer) for layer in self._layers]
+    def _ops(self) -> list[BasisConv2d]:
+        return [op for unit in self.mutator.units.values() for op in unit.ops.values()]
 
 
 def weight_of_loss(value: Any, key: str) -> float:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import fnmatch
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from torch import nn
 
@@ -23,7 +20,8 @@ from .filter_finder import FilterFinder
 from .filter_unit import INITS, FilterUnit
 from .op import is_plain_conv
 from .plain import Layers
-from .probe import Probe, seeded
+from .shapes import Shapes, shapes_in
+from .twins import twins_of
 from .units_file import keep_ratios, read_unit_config
 
 KEY = 'filter_unit_cfg'
@@ -33,10 +31,11 @@ class FilterMutator(Mutator):
     """Finds filter units and swaps their convolutions for ops.
 
     Args:
-        filter_unit_cfg: ``type`` of unit; ``default_args`` for all units; ``units``, a dict by
-            unit name or pattern of ``init_args`` and ``choice``, or the path of a JSON file with
-            it. Where units have ``layers``, they are all there is and nothing is searched. The
-            whole output of ``get_channel_units.py`` is accepted as well.
+        filter_unit_cfg: ``type`` of unit, by default :attr:`unit_type`; ``default_args`` for all
+            units; ``units``, a dict by unit name or pattern of ``init_args`` and ``choice``, or
+            the path of a JSON file with it. Where units have ``layers``, they are all there is
+            and nothing is searched. The whole output of ``get_channel_units.py`` is accepted as
+            well.
         parse_cfg: Config of the :class:`~mmcompress.core.filter_finder.FilterFinder`.
         init: How ops start: ``'kaiming'``, from random numbers, or ``'svd'``, from the
             weights of a dense checkpoint.
@@ -45,32 +44,31 @@ class FilterMutator(Mutator):
 
     Attributes:
         units: Units by name, once :meth:`prepare_from_supernet` has run.
-        refused: Why units that were found can't be compressed by the method.
     """
 
+    key, parser = KEY, 'FilterFinder'
+    #: The unit that the method is made for.
+    unit_type: str
     #: What the layers of one unit have to agree in.
     alike: tuple[str, ...] = ('kernel_size',)
     #: A merged kernel takes the sums in another order.
-    removes_on_export = True
+    reorders_sums = True
 
     def __init__(
         self,
-        filter_unit_cfg: dict | str,
+        filter_unit_cfg: dict | str | None = None,
         parse_cfg: dict | None = None,
         init: str = 'kaiming',
         remember_dense: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.filter_unit_cfg = read_unit_config(filter_unit_cfg, KEY, 'layers')
-        if not isinstance(parse_cfg, (dict, type(None))):
-            raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
-        self.parse_cfg = {'type': 'FilterFinder', **(parse_cfg or {})}
+        super().__init__(parse_cfg, init_cfg)
+        self.filter_unit_cfg = read_unit_config(filter_unit_cfg or {}, KEY, 'layers')
+        self.filter_unit_cfg.setdefault('type', self.unit_type)
         if init not in INITS:
             raise CompressionError(f'init is {init!r}; it has to be one of {", ".join(INITS)}')
         self.unit_args = dict(init=init, remember_dense=remember_dense)
-        self.units: dict[str, FilterUnit] = {}
-        self.refused: dict[str, str] = {}
+        self.units: dict[str, FilterUnit]
         self._own_args: dict[str, dict] = {}
 
     def prepare_from_supernet(
@@ -93,21 +91,10 @@ class FilterMutator(Mutator):
                 'target finds widths of channel units; give filter units their size with '
                 'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
             )
-        for name, (layers, given) in self._found(architecture).items():
-            unit = self._build_unit(name, layers, given)
-            why = unit.unsupported(architecture)
-            if why:
-                print_log(f'left alone: {name}: {why}', logger='current')
-                self.refused[name] = why
-            else:
-                self.units[name] = unit
-        self._choose(target)
-        if not self.units:
-            why = next((f' (for example {n}: {w})' for n, w in self.refused.items()), '')
-            raise CompressionError(
-                f'no convolution of {type(architecture).__name__} can be compressed by '
-                f'{type(self).__name__}{why}'
-            )
+        found = self._found(architecture)
+        units = {name: self._build_unit(name, *given) for name, given in found.items()}
+        self.units = self._sized(units, target)
+        self._refuse_copies(architecture)
         for unit in self.units.values():
             unit.measure(architecture)
         self.prepare_units(architecture)
@@ -116,39 +103,6 @@ class FilterMutator(Mutator):
         """Swap in the ops of all units; methods that change what follows extend it."""
         for unit in self.units.values():
             unit.prepare(architecture)
-
-    # What the tools show
-
-    @property
-    def choice_template(self) -> dict[str, float]:
-        """Share of the parameters that is left, by unit name."""
-        return {name: unit.choice for name, unit in self.units.items()}
-
-    def config_template(
-        self, with_unit_init_args: bool = False, with_channels: bool = False
-    ) -> dict:
-        """The mutator as a config that builds it again.
-
-        Args:
-            with_unit_init_args: Give the arguments of every unit.
-            with_channels: Give the layers, so that nothing is searched.
-        """
-        units = {
-            name: unit.as_dict(with_unit_init_args, with_channels)
-            for name, unit in self.units.items()
-        }
-        if with_unit_init_args:
-            for name, unit in units.items():
-                unit['init_args'] = {**self._own_args[name], **unit['init_args']}
-        return dict(
-            type=type(self).__name__,
-            filter_unit_cfg=dict(
-                type=self.filter_unit_cfg['type'],
-                default_args=self.filter_unit_cfg.get('default_args', {}),
-                units=units,
-            ),
-            parse_cfg=dict(self.parse_cfg),
-        )
 
     # Static models
 
@@ -164,7 +118,7 @@ class FilterMutator(Mutator):
                 if prefer == 'macs':
                     positions = positions or {
                         name: sum(output[-2:].numel() for _, output in pairs)
-                        for name, pairs in shapes_seen(architecture).items()
+                        for name, pairs in self.shapes_seen(architecture).items()
                     }
                 best = {_cheapest(ops, common, positions)}
             forms.update(dict.fromkeys(ops, best.pop()))
@@ -178,7 +132,27 @@ class FilterMutator(Mutator):
             for layer in unit.layers
         }
 
+    def shapes_seen(
+        self, architecture: nn.Module, input_shape: Sequence[int] | None = None
+    ) -> dict[str, list[Shapes]]:
+        """Shapes of what each op takes and gives in a forward pass, once for every time it runs.
+
+        Args:
+            architecture: The compact model; left as it is.
+            input_shape: ``(N, C, H, W)`` of the batch; by default that of ``parse_cfg``, or one
+                that the model accepts.
+        """
+        shape = input_shape or self.parse_cfg.get('input_shape')
+        layers = [layer for unit in self.units.values() for layer in unit.layers]
+        return shapes_in(architecture, layers, shape)
+
     # Private
+
+    def _unit_template(self, name: str, with_init_args: bool, with_parts: bool) -> dict:
+        unit = super()._unit_template(name, with_init_args, with_parts)
+        if with_init_args:
+            unit['init_args'] = {**self._own_args[name], **unit['init_args']}
+        return unit
 
     def _found(self, architecture: nn.Module) -> dict[str, tuple[list[str], dict]]:
         """Layers and settings by unit name: from the config, or searched for."""
@@ -271,14 +245,23 @@ class FilterMutator(Mutator):
                 f'{key}: init_args (or default_args) are wrong: {error}'
             ) from None
 
-    def _choose(self, target: Any) -> None:
-        """Give units the keep ratios of ``target``, and leave alone those without a size."""
+    def _refuse_copies(self, architecture: nn.Module) -> None:
+        layers = [layer for unit in self.units.values() for layer in unit.layers]
+        for source, copies in twins_of(architecture).items():
+            for layer in layers:
+                if f'{layer}.'.startswith(f'{source}.'):
+                    raise CompressionError(
+                        f'{layer!r} has a momentum copy in {copies[0]!r}, which a basis would tear '
+                        'from it; leave it out with parse_cfg.exclude'
+                    )
+
+    @staticmethod
+    def _sized(units: dict[str, FilterUnit], target: Any) -> dict[str, FilterUnit]:
+        """The units with a size, or a keep ratio by ``target``; the others stay dense."""
         if target is not None:
-            for name, ratio in keep_ratios(
-                target, self.units, refused=self.refused, kind='filter unit'
-            ).items():
-                unit = self.units[name]
-                if unit.has_size and ratio != 1:
+            for name, ratio in keep_ratios(target, units, kind='filter unit').items():
+                unit = units[name]
+                if ratio != 1 and unit.has_size:
                     raise CompressionError(
                         f'unit {name!r} keeps {ratio!r} by target_pruning_ratio, but has '
                         f'{unit.init_args} by {KEY}; remove one of the two'
@@ -290,13 +273,16 @@ class FilterMutator(Mutator):
                     )
                 if unit.choice is None and ratio != 1:
                     unit.choice = ratio
-        sized = {n: u for n, u in self.units.items() if u.has_size or u.choice not in (None, 1)}
-        if self.units and not sized:
+        sized = {n: u for n, u in units.items() if u.has_size or u.choice not in (None, 1)}
+        if not sized:
             raise CompressionError(
-                f'no filter unit has a size: set target_pruning_ratio (a share of the parameters), '
-                f'or init_args in {KEY}.units; the units are {nearest("", self.units)} ...'
+                'no filter unit has a size: set target_pruning_ratio to a share of the parameters '
+                f'below 1, or init_args in {KEY}.units; the units are {nearest("", units)} ...'
             )
-        self.units = sized
+        for name in units:
+            if name not in sized:
+                print_log(f'left dense: {name} has no size and no keep ratio', logger='current')
+        return sized
 
 
 def common_forms(ops: Any) -> list[str]:
@@ -311,31 +297,3 @@ def _cheapest(ops: dict[str, BasisConv2d], forms: list[str], positions: dict[str
         for form in forms
     }
     return min(forms, key=totals.__getitem__)
-
-
-def shapes_seen(
-    architecture: nn.Module, input_shape: Sequence[int] | None = None
-) -> dict[str, list[tuple[torch.Size, torch.Size]]]:
-    """Shapes of what each op takes and gives in a forward pass, once for every time it runs.
-
-    Args:
-        architecture: A compact model; left as it is.
-        input_shape: ``(N, C, H, W)`` of the batch; ``None`` finds one.
-
-    Returns:
-        Pairs by name of the op.
-    """
-    work = copy.deepcopy(architecture).cpu().eval()
-    seen: dict[str, list[tuple[torch.Size, torch.Size]]] = defaultdict(list)
-    with seeded():
-        probe = Probe(work, input_shape)
-        for name, module in work.named_modules():
-            if isinstance(module, BasisConv2d):
-                module.register_forward_hook(
-                    lambda _, inputs, output, name=name: seen[name].append(
-                        (inputs[0].shape, output.shape)
-                    )
-                )
-        with torch.no_grad():
-            probe.run(work)
-    return dict(seen)

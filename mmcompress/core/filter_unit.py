@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from .basis_op import BasisConv2d
 from .errors import CompressionError
 from .low_rank import relative_error
-from .op import is_plain_conv
 from .unit import replace_module
 from .units_file import check_ratio, is_number
 
@@ -88,14 +87,6 @@ class FilterUnit(ABC):
     def init_args(self) -> dict[str, Any]:
         """The settings that differ from unit to unit, as the constructor takes them."""
 
-    def unsupported(self, architecture: nn.Module) -> str:
-        """Why the unit can't be compressed so, or ``''``."""
-        for layer in self.layers:
-            conv = architecture.get_submodule(layer)
-            if not is_plain_conv(conv):
-                return f'{layer} is a {type(conv).__name__}, not a plain Conv2d'
-        return ''
-
     def check_size(self, key: str, value: Any, least: int = 1) -> None:
         """See that ``value`` is a whole number.
 
@@ -136,7 +127,7 @@ class FilterUnit(ABC):
         except CompressionError as error:
             raise CompressionError(f'filter unit {self.name!r}: {error}') from None
         for layer, op in zip(self.layers, ops, strict=True):
-            if self.init == 'svd':
+            if self.init == 'svd' or self.remember_dense:
                 self.check_fits(op)
             if self.remember_dense:
                 op.remember_dense()
@@ -167,17 +158,21 @@ class FilterUnit(ABC):
         self.choice = actual
 
     def check_fits(self, op: BasisConv2d) -> None:
-        """See that an op can be fitted to dense weights.
+        """See that an op can be compared with dense weights.
 
         Raises:
             CompressionError: If it can't.
         """
         if not op.is_linear:
             raise CompressionError(
-                f"filter unit {self.name!r}: init is 'svd', which fits convolutions, but norm_cfg "
-                f'or act_cfg stand between basis and coefficients; set them to None, or init to '
-                f"'kaiming'"
+                f'filter unit {self.name!r}: {self.why}, which is about merged kernels, but '
+                'norm_cfg or act_cfg stand between basis and coefficients; set them to None'
             )
+
+    @property
+    def why(self) -> str:
+        """Which setting asks for a comparison with dense weights, for errors."""
+        return "init is 'svd'" if self.init == 'svd' else 'reconstruction is set'
 
     @property
     def num_parameters(self) -> int:
@@ -206,7 +201,7 @@ class FilterUnit(ABC):
             weight: ``Tensor[n, c / G, kh, kw]``.
         """
         if self.init != 'svd':
-            self.ignored = True
+            self.ignored = not self.remember_dense
             return
         self._dense[layer] = weight.detach()
         if len(self._dense) < len(self.layers):

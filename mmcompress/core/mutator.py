@@ -40,18 +40,17 @@ class ChannelMutator(Mutator):
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
     """
 
+    key, parser = 'channel_unit_cfg', 'DependencyAnalyzer'
+
     def __init__(
         self,
         channel_unit_cfg: dict | str,
         parse_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.channel_unit_cfg = read_unit_config(channel_unit_cfg, 'channel_unit_cfg', 'channels')
-        if not isinstance(parse_cfg, (dict, type(None))):
-            raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
-        self.parse_cfg = {'type': 'DependencyAnalyzer', **(parse_cfg or {})}
-        self.units: dict[str, ChannelUnit] = {}
+        super().__init__(parse_cfg, init_cfg)
+        self.channel_unit_cfg = read_unit_config(channel_unit_cfg, self.key, 'channels')
+        self.units: dict[str, ChannelUnit]
         self.refused: dict[str, str] = {}
         self.analysis: Analysis | None = None
 
@@ -98,34 +97,6 @@ class ChannelMutator(Mutator):
     def mutable_units(self) -> list[ChannelUnit]:
         """The units whose width can be chosen."""
         return list(self.units.values())
-
-    @property
-    def choice_template(self) -> dict[str, float]:
-        """Keep ratio by unit name: what ``target_pruning_ratio`` accepts."""
-        return {name: unit.choice for name, unit in self.units.items()}
-
-    def config_template(
-        self, with_unit_init_args: bool = False, with_channels: bool = False
-    ) -> dict:
-        """The mutator as a config that builds it again; MMRazor's shape.
-
-        Args:
-            with_unit_init_args: Give the arguments of every unit.
-            with_channels: Give the channels, so that no analysis is needed.
-        """
-        units = {
-            name: unit.as_dict(with_unit_init_args, with_channels)
-            for name, unit in self.units.items()
-        }
-        return dict(
-            type=type(self).__name__,
-            channel_unit_cfg=dict(
-                type=self.channel_unit_cfg['type'],
-                default_args=self.channel_unit_cfg.get('default_args', {}),
-                units=units,
-            ),
-            parse_cfg=dict(self.parse_cfg),
-        )
 
     # Private
 

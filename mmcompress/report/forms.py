@@ -8,7 +8,7 @@ import torch
 
 from mmcompress.core.basis_op import BasisConv2d
 from mmcompress.core.filter_algorithm import FilterAlgorithm
-from mmcompress.core.filter_mutator import common_forms, shapes_seen
+from mmcompress.core.filter_mutator import common_forms
 
 from .latency import compare_latency
 
@@ -31,7 +31,7 @@ def fastest_forms(
     Raises:
         CompressionError: If the model doesn't run on such an image.
     """
-    seen = shapes_seen(algorithm.architecture, (1, *shape))
+    seen = algorithm.mutator.shapes_seen(algorithm.architecture, (1, *shape))
     forms: dict[str, str] = {}
     for unit in algorithm.mutator.units.values():
         ops = {layer: algorithm.architecture.get_submodule(layer) for layer in unit.layers}

@@ -173,7 +173,7 @@ def test_rounding_of_large_outputs(trained, cfg, tmp_path, monkeypatch, removes)
         static.head.fc.weight.data.mul_(1 + 1e-6)
 
     monkeypatch.setattr(trained.mutator, 'finish_static', finish)
-    monkeypatch.setattr(trained.mutator, 'removes_on_export', removes)
+    monkeypatch.setattr(trained.mutator, 'reorders_sums', removes)
     if removes:
         assert 0 < export(trained, cfg, tmp_path / 'out')['max_difference'] < 1e-5
     else:

@@ -48,7 +48,7 @@ class FCFMutator(ChannelMutator):
         CompressionError: If an argument is wrong.
     """
 
-    removes_on_export = True
+    reorders_sums = True
 
     def __init__(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import takewhile
 from typing import Any
 
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmcompress.core.errors import CompressionError
 from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
 from mmcompress.registry import MODELS
 
@@ -46,48 +48,59 @@ class SharedBasis(FilterAlgorithm):
     ) -> None:
         self.orthogonality = weight_of_loss(orthogonality, 'orthogonality')
         super().__init__(architecture, mutator_cfg or dict(type='SharedBasisMutator'), **kwargs)
+        if self.orthogonality and self.is_double:
+            self._check_double()
         self._start_orthogonal()
 
     def own_losses(self) -> dict[str, Tensor]:
         """The base class's, and ``loss_orthogonality``."""
         losses = super().own_losses()
         if self.orthogonality:
-            kinds = self._kinds()
-            # Where first and second convolutions have bases of their own, each has its loss, and
-            # unique filters count against the shared ones only.
-            terms = [
-                orthogonality([self._basis(unit) for unit in units], unique_blocks=len(kinds) == 1)
-                for units in kinds
-            ]
+            # In `Double`, first and second convolutions have bases of their own: each kind has its
+            # loss, in which unique filters count against the shared ones only.
+            terms = [orthogonality(bases, not self.is_double) for bases in self._kinds()]
             losses['loss_orthogonality'] = self.orthogonality * sum(terms)
         return losses
 
-    def _kinds(self) -> list[list[SharedBasisUnit]]:
-        """Units by the position that their layers have in blocks."""
-        kinds: dict[str, list[SharedBasisUnit]] = defaultdict(list)
-        for unit in self.mutator.units.values():
-            positions = {layer.rpartition('.')[2] for layer in unit.layers}
-            kinds[positions.pop() if len(positions) == 1 else ''].append(unit)
-        return list(kinds.values())
+    def _check_double(self) -> None:
+        if all(basis.shared is None for bases in self._kinds() for basis in bases):
+            raise CompressionError(
+                f'orthogonality is {self.orthogonality!r}, but with parse_cfg.by_position and '
+                'without shared filters there is nothing that it counts; set it to 0'
+            )
 
-    def _basis(self, unit: SharedBasisUnit) -> Basis:
-        ops: list[SharedBasisConv2d] = [
-            self.architecture.get_submodule(layer) for layer in unit.layers
-        ]
-        return Basis(
-            ops[0].shared_basis,
-            [op.unique_basis for op in ops if op.unique_basis is not None],
-            ops[0].basis_groups,
-            ops[0].unique_groups,
-        )
+    @property
+    def is_double(self) -> bool:
+        """Whether convolutions at different positions in a block have bases of their own."""
+        return bool(self.mutator.parse_cfg.get('by_position', False))
+
+    def _kinds(self) -> list[list[Basis]]:
+        """Bases that share a loss: all, or in `Double` those at one position in their blocks."""
+        kinds: dict[str, list[Basis]] = defaultdict(list)
+        for unit in self.mutator.units.values():
+            kinds[_position(unit) if self.is_double else ''].append(_basis(unit))
+        return list(kinds.values())
 
     def _start_orthogonal(self) -> None:
         """Shared filters start orthonormal; those that serve the same blocks, all together."""
         together: dict[tuple, list[Tensor]] = defaultdict(list)
         for unit in self.mutator.units.values():
-            shared = unit.ops[unit.layers[0]].shared_basis
+            shared = _basis(unit).shared
             if shared is not None:
                 blocks = tuple(layer.rpartition('.')[0] for layer in unit.layers)
                 together[blocks, shared[0].numel()].append(shared)
         for tensors in together.values():
             orthogonal_(tensors)
+
+
+def _basis(unit: SharedBasisUnit) -> Basis:
+    ops: list[SharedBasisConv2d] = list(unit.ops.values())
+    unique = [op.unique_basis for op in ops if op.unique_basis is not None]
+    return Basis(ops[0].shared_basis, unique, ops[0].basis_groups, ops[0].unique_groups)
+
+
+def _position(unit: SharedBasisUnit) -> str:
+    """The path that the unit's name and all of its layers end with, such as ``conv1``."""
+    paths = [name.split('.')[::-1] for name in (unit.name, *unit.layers)]
+    same = takewhile(lambda steps: len(set(steps)) == 1, zip(*paths, strict=False))
+    return '.'.join(steps[0] for steps in same)

@@ -13,17 +13,20 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.filter_mutator import FilterMutator
 from mmcompress.registry import MODELS
 
+from .unit import SharedBasisUnit
+
 
 @MODELS.register_module()
 class SharedBasisMutator(FilterMutator):
-    """Filter mutator whose units are of type ``SharedBasisUnit``.
+    """Filter mutator for layers with filters of one size, by default of stages.
 
     Args:
-        filter_unit_cfg: As in the base class; ``type`` defaults to ``SharedBasisUnit``.
+        filter_unit_cfg: As in the base class.
         parse_cfg: As in the base class; by default a unit is a stage without its first block.
         **kwargs: As in the base class.
     """
 
+    unit_type = 'SharedBasisUnit'
     alike = ('kernel_size', 'in_channels', 'groups')
 
     def __init__(
@@ -33,13 +36,12 @@ class SharedBasisMutator(FilterMutator):
         **kwargs: Any,
     ) -> None:
         parse_cfg = dict(rule='stage', skip_first_block=True) if parse_cfg is None else parse_cfg
-        super().__init__(filter_unit_cfg or {}, parse_cfg, **kwargs)
-        self.filter_unit_cfg.setdefault('type', 'SharedBasisUnit')
+        super().__init__(filter_unit_cfg, parse_cfg, **kwargs)
 
     def prepare_units(self, architecture: nn.Module) -> None:
         """Swap in the ops; where they put out fewer maps, narrow what takes these."""
         narrowed = [unit for unit in self.units.values() if unit.narrows]
-        couplings = self._couplings(architecture) if narrowed else {}
+        couplings = self._couplings(architecture, narrowed) if narrowed else {}
         super().prepare_units(architecture)
         kept, own = [], []
         for unit in narrowed:
@@ -49,11 +51,13 @@ class SharedBasisMutator(FilterMutator):
                 own.extend(c for c in config.producers if c.name == layer)
         narrow_layers(architecture, kept, skip=own)
 
-    def _couplings(self, architecture: nn.Module) -> dict[str, UnitConfig]:
+    def _couplings(
+        self, architecture: nn.Module, narrowed: list[SharedBasisUnit]
+    ) -> dict[str, UnitConfig]:
         """Channel units that are all of what one layer puts out, by the layer's name."""
-        analysis = DependencyAnalyzer(input_shape=self.parse_cfg.get('input_shape')).analyze(
-            architecture
-        )
+        layers = [layer for unit in narrowed for layer in unit.layers]
+        analyzer = DependencyAnalyzer(layers, input_shape=self.parse_cfg.get('input_shape'))
+        analysis = analyzer.analyze(architecture)
         found = {}
         for config in analysis.units.values():
             filters = [

@@ -10,8 +10,8 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.plain import conv_layer
 from mmcompress.registry import MODELS
 
-#: Positions in the output for each weight of a filter, below which two convolutions take less time
-#: than putting their weights together (``tools/benchmark_basis.py``).
+#: Positions in the output for each weight of a filter, below which two convolutions take a CPU
+#: less time than putting their weights together (``tools/benchmark_basis.py``).
 PAYS = 0.25
 
 
@@ -97,7 +97,7 @@ class SharedBasisConv2d(BasisConv2d):
 
     def convolve(self, x: Tensor) -> Tensor:
         """See the base class."""
-        if self.is_one and self._pays(x.shape):
+        if self.is_one and (x.device.type != 'cpu' or self._pays(x.shape)):
             return super().convolve(x)
         return torch.cat([self._conv(x, basis, None, groups) for basis, groups in self.bases], 1)
 

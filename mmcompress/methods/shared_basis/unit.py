@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class SharedBasisUnit(FilterUnit):
         layers: See there.
         shared_rank: ``s``; ``'full'`` for as many as a layer has filters, ``None`` for as many
             as ``choice`` leaves parameters for.
-        unique_rank: ``u``.
+        unique_rank: ``u``; one in each group by default.
         coefficients: Whether 1x1 convolutions combine the filters. Without them the layers behind
             get the ``s + u`` maps as they are.
         shared_groups: Groups of the shared filters; by default those of the layers.
@@ -46,7 +47,7 @@ class SharedBasisUnit(FilterUnit):
         name: str,
         layers: list[str],
         shared_rank: int | str | None = None,
-        unique_rank: int = 1,
+        unique_rank: int | None = None,
         coefficients: bool = True,
         shared_groups: int | None = None,
         unique_groups: int | None = None,
@@ -57,7 +58,8 @@ class SharedBasisUnit(FilterUnit):
         super().__init__(name, layers, **kwargs)
         if shared_rank not in (None, FULL):
             self.check_size('shared_rank', shared_rank, least=0)
-        self.check_size('unique_rank', unique_rank, least=0)
+        if unique_rank is not None:
+            self.check_size('unique_rank', unique_rank, least=0)
         if shared_rank == unique_rank == 0:
             raise CompressionError(
                 f'shared_rank and unique_rank of filter unit {name!r} are both 0; one has to be '
@@ -88,17 +90,25 @@ class SharedBasisUnit(FilterUnit):
 
     def settle(self, convs: list[nn.Conv2d]) -> None:
         """See the base class."""
+        groups = convs[0].groups
+        self._groups = tuple(given or groups for given in self.groups.values())
+        if self.unique_rank is None:
+            self.unique_rank = self._groups[1]
         filter_size = convs[0].weight[0].numel()
         widths = [conv.out_channels for conv in convs]
         self._filters = widths[0]
         if self.shared_rank == FULL:
             self.shared_rank = self._full(widths)
         if self.shared_rank is None:
-            self.shared_rank = self._rank_of_choice(convs, filter_size)
+            self.shared_rank = self._rank_of_choice(convs)
         if self.settings['coefficients']:
-            self._check_rank(filter_size * convs[0].groups, widths)
-        elif len(set(widths)) > 1:
-            self._full(widths)
+            self._check_rank(filter_size * groups, widths)
+        elif self.shared_rank + self.unique_rank > self._full(widths):
+            raise CompressionError(
+                f'shared_rank and unique_rank of filter unit {self.name!r} are {self.shared_rank} '
+                f'and {self.unique_rank}; without coefficients they are at most the {widths[0]} '
+                'filters of a layer together'
+            )
 
     def _full(self, widths: list[int]) -> int:
         if len(set(widths)) > 1:
@@ -108,24 +118,27 @@ class SharedBasisUnit(FilterUnit):
             )
         return widths[0]
 
-    def _rank_of_choice(self, convs: list[nn.Conv2d], filter_size: int) -> int:
+    def _rank_of_choice(self, convs: list[nn.Conv2d]) -> int:
+        """The largest number of shared filters that ``choice`` leaves parameters for."""
         dense = sum(conv.weight.numel() for conv in convs)
-        groups = convs[0].groups
-        # What a filter costs as a basis, and in coefficients of all layers.
-        combine = 0
-        if self.settings['coefficients']:
-            combine = sum(conv.out_channels for conv in convs) / groups
-        own = self.unique_rank * (len(convs) * filter_size + combine)
-        rank = self.affordable(dense, own, filter_size + combine)
-        rank = rank // groups * groups
+        widths = [conv.out_channels for conv in convs]
+        seen = convs[0].in_channels * math.prod(convs[0].kernel_size)
+        in_groups, own_groups = self._groups
+        # A filter costs its weights, and a coefficient for each filter that it is a part of.
+        combine = sum(widths) / convs[0].groups if self.settings['coefficients'] else 0
+        each = seen / in_groups + combine
+        own = self.unique_rank * (len(convs) * seen / own_groups + combine)
+        rank = self.affordable(dense, own, each) // in_groups * in_groups
         if rank < 1:
-            least = (own + groups * (filter_size + combine)) / dense
+            least = (own + in_groups * each) / dense
             raise CompressionError(
                 f'filter unit {self.name!r} cannot keep {self.choice!r} of its parameters: '
-                f'one shared filter and {self.unique_rank} of each layer take {least:.3g}'
+                f'{in_groups} shared and {self.unique_rank} filters of each layer take {least:.3g}'
             )
-        most = self._most(filter_size * groups, [conv.out_channels for conv in convs])
-        return min(rank, most)
+        most = self._most(seen, widths)
+        if not self.settings['coefficients']:
+            most = widths[0] - self.unique_rank
+        return min(rank, most // in_groups * in_groups)
 
     def _most(self, filter_size: int, widths: list[int]) -> int:
         return max(min(filter_size, sum(widths)) - self.unique_rank, 0)
@@ -176,11 +189,12 @@ class SharedBasisUnit(FilterUnit):
             fitted[0]['shared_basis'] = torch.cat([shared for shared, _, _ in fits])
         return fitted
 
-    def check_fits(self, op: BasisConv2d) -> None:
+    def check_fits(self, op: SharedBasisConv2d) -> None:
         """See the base class."""
         super().check_fits(op)
-        if op.coefficients is None and (self.narrows or self.unique_rank):
+        whole = op.is_one and not self.unique_rank and op.basis().shape == op.dense_shape
+        if op.coefficients is None and not whole:
             raise CompressionError(
-                f"filter unit {self.name!r}: init is 'svd', but without coefficients there is "
-                "nothing to fit to dense filters; set init to 'kaiming'"
+                f'filter unit {self.name!r}: {self.why}, but without coefficients only whole '
+                f"filters compare with dense ones (shared_rank='full', unique_rank=0)"
             )
