@@ -1,7 +1,9 @@
-"""List the channel units of a model: what can be made narrower, and under which name.
+"""List the units of a model: what can be made narrower, or share a basis, and under which name.
 
 The model is that of a compression config, of any other config, or of ``lib::config``; of the
-last two, the units are those of the dense model. ``--target`` finds keep ratios for a budget.
+last two, the units are the channel units of the dense model. ``--target`` finds keep ratios for a
+budget. The config of a method with bases gives its filter units: layers, ranks, and as keep ratio
+the share of their parameters.
 
 Example:
     python tools/get_channel_units.py configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py \
@@ -28,7 +30,7 @@ from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.analyzer import DependencyAnalyzer, log_analysis
 from mmcompress.core.budget import Budget, solve
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.units_file import is_units_file
+from mmcompress.core.units_file import is_units_file, units_in
 from mmcompress.engine.launch import (
     OptionAction,
     add_config_arguments,
@@ -40,10 +42,13 @@ from mmcompress.engine.launch import (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='List the channel units of a model')
+    parser = argparse.ArgumentParser(description='List the units of a model')
     add_config_arguments(parser)
     parser.add_argument(
-        '-c', '--with-channel', action='store_true', help='with the channels of every unit'
+        '-c',
+        '--with-channel',
+        action='store_true',
+        help='with the channels of every unit, or its layers',
     )
     parser.add_argument(
         '-i', '--with-init-args', action='store_true', help='with the arguments of every unit'
@@ -130,12 +135,13 @@ def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) 
 def main() -> None:
     args = parse_args()
     path = Path(args.output_path) if args.output_path else None
-    if path and path.is_file() and not is_units_file(path):
-        raise CompressionError(
-            f'--output-path: {str(path)!r} exists and is no file of channel units; name another'
-        )
     with results_on_stdout():
-        text = json.dumps(template(*build(args), args), indent=4)
+        content = template(*build(args), args)
+    if path and path.is_file() and not is_units_file(path, units_in(content)):
+        raise CompressionError(
+            f'--output-path: {str(path)!r} exists and is no file of such units; name another'
+        )
+    text = json.dumps(content, indent=4)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + '\n', encoding='utf-8')

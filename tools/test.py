@@ -73,7 +73,7 @@ def check(cfg: Config) -> None:
     """See that the checkpoint is one of the model, or of the dense network that it starts from."""
     model, state = build_model(cfg), load_checkpoint_file(cfg.load_from)['state_dict']
     own = any(key.removeprefix('module.').startswith('architecture.') for key in state)
-    if isinstance(model, FilterAlgorithm) and not own:
+    if isinstance(model, FilterAlgorithm) and model.init == 'svd' and not own:
         dense = copy.deepcopy(cfg)
         dense.model = dense.model.architecture
         model = build_model(dense)

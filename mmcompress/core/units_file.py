@@ -114,24 +114,28 @@ def _check_keys(config: dict, known: Sequence[str], key: str) -> None:
             raise CompressionError(f'{key} has {name!r}; it takes {", ".join(known)}')
 
 
-def is_units_file(path: str | Path) -> bool:
-    """Whether a file is one of ``get_channel_units.py``: units, or keep ratios by name."""
+def is_units_file(path: str | Path, names: Iterable[str] = ()) -> bool:
+    """Whether a file is one of ``get_channel_units.py``: units, or keep ratios by name.
+
+    Args:
+        path: The file.
+        names: Names of units that keep ratios alone may be for, beside those of channel units.
+    """
     try:
         content = load_json(path, 'file')
         units = units_in(content)
     except CompressionError:
         return False
-    # Keep ratios alone are known by the names of units: of channels, or of modules.
-    named = units is not content
+    names = set(names)
+    known = [units is not content or name in names or _is_channel_unit(name) for name in units]
     return bool(units) and all(
-        (isinstance(unit, dict) and 'choice' in unit and (named or _is_name(name)))
-        or (isinstance(unit, Real) and _is_name(name))
-        for name, unit in units.items()
+        is_known and (isinstance(unit, Real) or (isinstance(unit, dict) and 'choice' in unit))
+        for is_known, unit in zip(known, units.values(), strict=True)
     )
 
 
-def _is_name(name: str) -> bool:
-    return re.search(r'_\(\d+, \d+\)_\d+$|^\w+(\.\w+)+$', name) is not None
+def _is_channel_unit(name: str) -> bool:
+    return re.search(r'_\(\d+, \d+\)_\d+$', name) is not None
 
 
 def keep_ratios(

@@ -81,7 +81,13 @@ def static_forms(
     """The form that each op takes, see :func:`export_checkpoint`."""
     if prefer == 'latency' and isinstance(algorithm, FilterAlgorithm):
         return fastest_forms(algorithm, shape)
-    return algorithm.mutator.static_forms(algorithm.architecture, prefer)
+    forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
+    if prefer != 'macs' and not forms:
+        print_log(
+            f'layers of {type(algorithm).__name__} have one static form: --prefer changes nothing',
+            'current',
+        )
+    return forms
 
 
 def _validation_batches(cfg: Config, count: int | None) -> Iterator[Any]:

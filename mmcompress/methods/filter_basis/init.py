@@ -39,7 +39,7 @@ def fit_filter_basis(
     Returns:
         The basis, ``Tensor[b, s, kh, kw]``, and for each layer its coefficients,
         ``Tensor[n_l, g_l * b]`` with ``g_l = c_l / s`` (1 if sliced), as
-        :func:`merge_filter_basis` takes them.
+        :class:`~mmcompress.methods.filter_basis.op.FilterBasisConv2d` takes them.
 
     Raises:
         CompressionError: If s doesn't divide some ``c_l``, kernels differ, or there are more
@@ -74,20 +74,6 @@ def fit_filter_basis(
         basis.view(num_filters, size, *kernel).to(weights[0].dtype),
         [c.view(len(w), -1).to(w.dtype) for c, w in zip(coefficients, weights, strict=True)],
     )
-
-
-def merge_filter_basis(basis: Tensor, coefficients: Tensor) -> Tensor:
-    """The dense kernel, ``W[o, i * s + r] = sum_q coefficients[o, i * b + q] basis[q, r]``.
-
-    Args:
-        basis: ``Tensor[b, s, kh, kw]``; of a sliced one the part that the layer uses.
-        coefficients: ``Tensor[n, g * b]``.
-
-    Returns:
-        ``Tensor[n, g * s, kh, kw]``.
-    """
-    filters = coefficients.reshape(-1, len(basis)) @ basis.flatten(1)
-    return filters.view(len(coefficients), -1, *basis.shape[2:])
 
 
 def _fit_slices(rows: list[Tensor], count: int) -> tuple[Tensor, list[Tensor]]:

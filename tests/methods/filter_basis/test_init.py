@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.low_rank import relative_error
-from mmcompress.methods.filter_basis.init import fit_filter_basis, merge_filter_basis, sweeps
+from mmcompress.methods.filter_basis.init import fit_filter_basis, sweeps
 
 #: (n, c) of the layers of a unit.
 UNITS = {'one layer': [(12, 8)], 'same': [(8, 8)] * 3, 'mixed': [(6, 4), (8, 16), (10, 8)]}
@@ -17,6 +17,12 @@ UNITS = {'one layer': [(12, 8)], 'same': [(8, 8)] * 3, 'mixed': [(6, 4), (8, 16)
 def random(layers: list[tuple[int, int]], kernel: tuple[int, int] = (3, 3)) -> list[Tensor]:
     generator = torch.Generator().manual_seed(len(layers))
     return [torch.randn(n, c, *kernel, generator=generator).double() for n, c in layers]
+
+
+def merge_filter_basis(basis: Tensor, coefficients: Tensor) -> Tensor:
+    """The dense kernel, ``W[o, i * s + r] = sum_q coefficients[o, i * b + q] basis[q, r]``."""
+    filters = coefficients.reshape(-1, len(basis)) @ basis.flatten(1)
+    return filters.view(len(coefficients), -1, *basis.shape[2:])
 
 
 def merged(fit: tuple[Tensor, list[Tensor]], weights: list[Tensor]) -> list[Tensor]:
