@@ -12,8 +12,12 @@ import mmcompress  # noqa: F401  (repairs old dependencies before they are impor
 
 # isort: split
 from mmengine.config import Config
+from mmengine.model import BaseModel, ExponentialMovingAverage
+from mmengine.registry import MODELS
+from torch import nn
 
 from mmcompress.core import CompressionError
+from mmcompress.core import filter_mutator as source
 from mmcompress.engine.launch import build_model
 
 LAYER = 'backbone.layer1.0.conv1'
@@ -388,3 +392,47 @@ def test_forms_by_macs_and_by_parameters(build):
         forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
         assert forms == dict.fromkeys(layers, min(costs, key=costs.get)), costs
     assert not any(module._forward_hooks for module in algorithm.architecture.modules())
+
+
+@MODELS.register_module(force=True)
+class MomentumModel(BaseModel):
+    """A backbone and its moving average."""
+
+    def __init__(self, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.backbone = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3))
+        self.average = ExponentialMovingAverage(nn.Sequential(self.backbone))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.backbone(inputs)
+
+
+@pytest.mark.parametrize('method', SIZES)
+def test_momentum_copies(build, method):
+    rule = dict(parse_cfg=dict(rule='layer'))
+    refused(
+        build, ["'backbone.1' has a momentum copy in 'average.module.0'", 'parse_cfg.exclude'],
+        method, dict(type='mmengine.MomentumModel'), target_pruning_ratio=0.5,
+        mutator_cfg=mutator(method, **rule),
+    )  # fmt: skip
+
+
+def test_shapes_are_those_of_the_size_given(build):
+    """Models that accept no other size find their static forms at this one, too."""
+    parse_cfg = dict(rule='stage', input_shape=(1, 3, 40, 24))
+    model = build(
+        'FilterBasis', mutator_cfg=mutator('FilterBasis', SIZES['FilterBasis'], parse_cfg=parse_cfg)
+    )
+    seen = model.mutator.shapes_seen(model.architecture)
+    assert list(seen) == [layer for unit in model.mutator.units.values() for layer in unit.layers]
+    assert {shape[-2:] for pairs in seen.values() for shape, _ in pairs} == {
+        (40, 24), (20, 12), (10, 6),
+    }  # fmt: skip
+
+
+def test_units_without_a_size_are_told(build, monkeypatch):
+    told = []
+    monkeypatch.setattr(source, 'print_log', lambda text, **_: told.append(text))
+    model = build('FilterBasis', target_pruning_ratio={'backbone.layer1.0.*': 0.5})
+    assert list(model.mutator.units) == ['backbone.layer1.0.conv1', 'backbone.layer1.0.conv2']
+    assert sum('left dense: backbone.layer' in text for text in told) == 10

@@ -135,3 +135,24 @@ def test_mutator_of_the_other_method(classifier_cfg):
     )
     with pytest.raises((CompressionError, ValueError), match="'FilterBasisMutator'.*'SharedBasis"):
         MODELS.build(cfg)
+
+
+def test_split_units_are_still_one_kind(build):
+    """The first block reads fewer channels: its unit is a part, but `Single` all the same."""
+    algorithm = build(dict(skip_first_block=False), orthogonality=1.0)
+    bases = bases_of(algorithm)
+    assert 'backbone.layer2_c16' in bases
+    terms = []
+    for shared, unique in bases.values():
+        terms += squares(shared, shared, True)
+        for own in unique:
+            terms += squares(shared, own, False) + squares(own, own, True)
+    loss = float(algorithm.own_losses()['loss_orthogonality'].detach())
+    assert loss == pytest.approx(sum(terms) / len(terms), rel=1e-9)
+
+
+def test_nothing_to_count(build):
+    double = dict(by_position=True)
+    with pytest.raises(CompressionError, match='there is nothing that it counts; set it to 0'):
+        build(double, dict(shared_rank=0))
+    assert build(double, dict(shared_rank=0), orthogonality=0).own_losses() == {}

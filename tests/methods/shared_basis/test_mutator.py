@@ -47,7 +47,7 @@ class Bottlenecks(BaseModel):
         return self.head(x.mean(dim=(2, 3)))
 
 
-def algorithm(pattern='*conv2', groups=4, **settings):
+def algorithm(pattern='*conv2', groups=4, algorithm=None, **settings):
     default = {'coefficients': False, **settings}
     return MODELS.build(
         dict(
@@ -58,6 +58,7 @@ def algorithm(pattern='*conv2', groups=4, **settings):
                 parse_cfg=dict(rule={'unit': pattern}, groups=groups, kernel_size='any'),
                 filter_unit_cfg=dict(default_args=default),
             ),
+            **(algorithm or {}),
         )
     ).eval()
 
@@ -133,3 +134,43 @@ def test_a_step_trains_what_is_narrowed():
     torch.optim.SGD(made.parameters(), lr=0.1).step()
     for name, parameter in made.named_parameters():
         assert not torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(groups=1, shared_rank=1000, unique_rank=0), 'at most the 32 filters of a layer'),
+        (dict(groups=1, shared_rank=31, unique_rank=2), 'at most the 32 filters of a layer'),
+    ],
+)
+def test_more_maps_than_filters(settings, message):
+    with pytest.raises(CompressionError, match=message):
+        algorithm(**settings)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(shared_rank=8, unique_rank=0),
+        dict(shared_rank='full', unique_rank=0, shared_groups=2),
+        dict(shared_rank=8, unique_rank=4, shared_groups=2, unique_groups=4),
+    ],
+)
+@pytest.mark.parametrize('asked', [dict(init='svd'), dict(reconstruction=1.0)])
+def test_only_whole_filters_compare_with_dense_ones(settings, asked):
+    with pytest.raises(CompressionError, match='only whole filters compare with dense ones'):
+        algorithm(**settings, algorithm=asked)
+
+
+def test_ratio_of_a_grouped_convolution():
+    """Ranks are multiples of the groups, and count what they cost in these."""
+    model = algorithm(algorithm=dict(target_pruning_ratio=0.3))
+    unit = model.mutator.units['unit']
+    # Of 3 x 32 x 8 x 9 weights; the layers' own take 3 x 4 x 8 x 9, a shared filter 8 x 9.
+    assert unit.init_args == dict(shared_rank=16, unique_rank=4)
+    assert unit.choice == pytest.approx((3 * 4 + 16) * 72 / (3 * 32 * 72), abs=1e-6)
+    model = algorithm(shared_groups=2, unique_groups=1, algorithm=dict(target_pruning_ratio=0.9))
+    args = model.mutator.units['unit'].init_args
+    assert args['shared_rank'] % 2 == 0
+    assert args['unique_rank'] == 1
+    assert model.mutator.units['unit'].choice <= 0.9
