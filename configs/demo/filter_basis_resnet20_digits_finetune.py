@@ -1,6 +1,8 @@
 # Filter basis on ResNet-20, fine-tuned: one basis for each stage, half of the parameters. Starts
 # from dense_resnet20_digits.py; filter_basis_resnet20_digits.py runs both. A fifth of the dense
 # network's learning rate and of its epochs.
+# Measured from one dense network (100.0), seeds 0, 1, 2 of fine-tuning: 28.5 before, 99.75, 99.75
+# and 100.0 after; with model.init=kaiming 10.0 before, 94.0, 94.75 and 92.5 after.
 _base_ = ['dense_resnet20_digits.py']
 
 model = dict(
