@@ -116,7 +116,7 @@ CASES = {
         ['target.macs', 'the smallest that can be reached'],
     ),
     'output is another file': (
-        ['get_channel_units', '{demo}', '-o', '{broken}'], ['broken.py', 'no file of channel'],
+        ['get_channel_units', '{demo}', '-o', '{broken}'], ['broken.py', 'no file of such units'],
     ),
     'output is a folder': (['get_channel_units', '{demo}', '-o', '{tmp}'], ['directory']),
     'shape': (['get_flops', '{demo}', '--shape', '0'], ['--shape is 0']),
