@@ -23,6 +23,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
+from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.subnet import is_sub_model
@@ -82,8 +83,13 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume, cfg.load_from = True, args.resume
 
 
-def check(cfg: Config) -> None:
-    """Find mistakes before anything is written: the model, and what is to be loaded."""
+def check(cfg: Config, first: bool = True) -> None:
+    """Find mistakes before anything is written: the model, and what is to be loaded.
+
+    Args:
+        cfg: What is to be trained.
+        first: Whether it is no later stage, which gets the weights of the one before.
+    """
     model = build_model(cfg)
     path = cfg.get('load_from')
     own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
@@ -95,6 +101,8 @@ def check(cfg: Config) -> None:
         check_fits(model, load_checkpoint_file(path)['state_dict'], path)
     elif path:
         check_belongs(model, load_checkpoint_file(path)['state_dict'], path)
+    if isinstance(model, CompressionAlgorithm):
+        model.check_start(loads=bool(path) or not first)
 
 
 def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Config]:
@@ -119,7 +127,7 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
         apply_arguments(cfg, own)
         if configs:
             cfg.load_from = None  # the stage before will give it
-        check(cfg)
+        check(cfg, first=not configs)
         configs[stage.name] = cfg
     return configs
 

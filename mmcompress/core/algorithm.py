@@ -73,6 +73,18 @@ class CompressionAlgorithm(BaseAlgorithm):
         self._clock: Clock | None = None
         self._register_load_state_dict_pre_hook(_accept_dense)
 
+    def check_start(self, loads: bool) -> None:
+        """Called by the tools before anything is written.
+
+        Methods that start from the weights of a dense network extend it.
+
+        Args:
+            loads: Whether training begins with a checkpoint, other than by an ``init_cfg``.
+
+        Raises:
+            CompressionError: If training lacks what it starts from.
+        """
+
     def start(self, optim_wrapper: OptimWrapper) -> None:
         """Called by ``CompressionHook`` before training, once all weights are loaded.
 

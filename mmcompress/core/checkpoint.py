@@ -22,6 +22,13 @@ def is_pretrained(init_cfg: dict) -> bool:
     return init_cfg.get('type') in PRETRAINED
 
 
+def has_pretrained(module: nn.Module) -> bool:
+    """Whether the initialisation of a module loads a checkpoint."""
+    given = getattr(module, 'init_cfg', None) or []
+    parts = given if isinstance(given, (list, tuple)) else [given]
+    return any(is_pretrained(part) for part in parts)
+
+
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint without running code that it may contain.
 

@@ -18,6 +18,7 @@ from mmcompress.registry import MODELS
 
 from .algorithm import CompressionAlgorithm
 from .basis_op import BasisConv2d
+from .checkpoint import has_pretrained
 from .errors import CompressionError
 from .filter_mutator import FilterMutator
 from .frozen import train_all_stages
@@ -118,14 +119,25 @@ class FilterAlgorithm(CompressionAlgorithm):
                 logger='current',
                 level=logging.WARNING,
             )
-        missing = self.reconstruction and not all(bool(op.teacher.any()) for op in self._ops())
-        if missing or (self.init == 'svd' and not bool(self.dense_loaded)):
-            key = 'reconstruction is set' if missing else "init is 'svd'"
-            otherwise = 'reconstruction=0' if missing else "init='kaiming' to train from scratch"
-            raise CompressionError(
-                f'{key}, but no dense weights have been loaded; name the checkpoint of the dense '
-                f'network in load_from, or set {otherwise}'
-            )
+        taught = all(bool(op.teacher.any()) for op in self._ops()) if self.reconstruction else True
+        if not taught or (self.init == 'svd' and not bool(self.dense_loaded)):
+            raise CompressionError(self._no_dense(reconstruction=not taught))
+
+    def check_start(self, loads: bool) -> None:
+        """See that there is a dense network to start from, if one is asked for."""
+        if loads or not (self.init == 'svd' or self.reconstruction):
+            return
+        if not any(map(has_pretrained, self.architecture.modules())):
+            raise CompressionError(self._no_dense(reconstruction=self.init != 'svd'))
+
+    @staticmethod
+    def _no_dense(reconstruction: bool) -> str:
+        key = 'reconstruction is set' if reconstruction else "init is 'svd'"
+        otherwise = 'reconstruction=0' if reconstruction else "init='kaiming' to train from scratch"
+        return (
+            f'{key}, but no dense weights have been loaded; name the checkpoint of the dense '
+            f'network in load_from, or set {otherwise}'
+        )
 
     def loss(self, inputs: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
         """The losses of the architecture, and those of the method by name."""

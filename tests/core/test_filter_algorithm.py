@@ -590,3 +590,20 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, dense):
         for key, value in algorithm.state_dict().items():
             assert torch.equal(states[0][key], states[1][key]), key
             torch.testing.assert_close(states[0][key], value, rtol=0, atol=1e-6, msg=key)
+
+
+def test_pretrained_weights_are_something_to_start_from(classifier_cfg):
+    def algorithm(**backbone):
+        return MODELS.build(
+            dict(
+                type='mmcompress.FilterBasis', architecture=classifier_cfg(8, **backbone),
+                target_pruning_ratio=0.5, init='svd',
+            )
+        )  # fmt: skip
+
+    with pytest.raises(CompressionError, match="init is 'svd', but no dense weights"):
+        algorithm().check_start(loads=False)
+    algorithm().check_start(loads=True)
+    pretrained = dict(type='Pretrained', checkpoint='dense.pth')
+    algorithm(init_cfg=pretrained).check_start(loads=False)
+    algorithm(init_cfg=[pretrained]).check_start(loads=False)

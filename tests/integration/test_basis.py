@@ -380,3 +380,14 @@ def test_mistakes(call, runs: Path, tmp_path: Path, case: str) -> None:
             call(command, *arguments)
         assert '\n' not in str(raised.value)
         assert not (tmp_path / 'out').exists()
+
+
+def test_nothing_to_start_from(call, runs: Path, tmp_path: Path) -> None:
+    """Told before a work dir is made; a backbone's own Pretrained weights would do."""
+    out = tmp_path / 'out'
+    command = ['train', runs / 'filter_basis.py', '--work-dir', out, '--cfg-options']
+    with pytest.raises(CompressionError, match="init is 'svd', but no dense weights"):
+        call(*command, 'load_from=None')
+    with pytest.raises(CompressionError, match='reconstruction is set, but no dense weights'):
+        call(*command, 'load_from=None', 'model.init=kaiming', 'model.reconstruction=1.0')
+    assert not out.exists()
