@@ -22,11 +22,15 @@ def is_pretrained(init_cfg: dict) -> bool:
     return init_cfg.get('type') in PRETRAINED
 
 
-def has_pretrained(module: nn.Module) -> bool:
-    """Whether the initialisation of a module loads a checkpoint."""
+def init_parts(module: nn.Module) -> list[dict]:
+    """The ``init_cfg`` of a module as a list, whether it is one, a single part or missing."""
     given = getattr(module, 'init_cfg', None) or []
-    parts = given if isinstance(given, (list, tuple)) else [given]
-    return any(is_pretrained(part) for part in parts)
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def has_pretrained(model: nn.Module) -> bool:
+    """Whether the initialisation of any module of ``model`` loads a checkpoint."""
+    return any(is_pretrained(part) for module in model.modules() for part in init_parts(module))
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:

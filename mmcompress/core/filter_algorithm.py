@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from numbers import Real
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from .checkpoint import has_pretrained
 from .errors import CompressionError
 from .filter_mutator import FilterMutator
 from .frozen import train_all_stages
+from .units_file import is_number
 
 
 class FilterAlgorithm(CompressionAlgorithm):
@@ -127,7 +127,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         """See that there is a dense network to start from, if one is asked for."""
         if loads or not (self.init == 'svd' or self.reconstruction):
             return
-        if not any(map(has_pretrained, self.architecture.modules())):
+        if not has_pretrained(self.architecture):
             raise CompressionError(self._no_dense(reconstruction=self.init != 'svd'))
 
     @staticmethod
@@ -175,6 +175,6 @@ def weight_of_loss(value: Any, key: str) -> float:
     Raises:
         CompressionError: If it isn't a number of at least 0.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         raise CompressionError(f'{key} is {value!r}; it has to be a number of at least 0')
     return float(value)

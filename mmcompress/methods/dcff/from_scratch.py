@@ -7,7 +7,7 @@ import logging
 from mmengine.logging import print_log
 from torch import nn
 
-from mmcompress.core.checkpoint import is_pretrained
+from mmcompress.core.checkpoint import init_parts, is_pretrained
 from mmcompress.core.frozen import has_frozen_stages, release
 
 #: How OpenMMLab initialises a backbone without pretrained weights.
@@ -28,8 +28,7 @@ def start_from_scratch(model: nn.Module) -> None:
     whoever wrote that meant it (to go on from an own checkpoint, for example); the log warns.
     """
     for name, module in model.named_modules():
-        given = getattr(module, 'init_cfg', None) or []
-        parts = list(given) if isinstance(given, (list, tuple)) else [given]
+        parts = init_parts(module)
         kept = [part for part in parts if not is_pretrained(part)]
         if len(kept) < len(parts):
             module.init_cfg = [*INITIALISATION, *kept]

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 
 from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.checkpoint import is_pretrained
+from mmcompress.core.checkpoint import has_pretrained
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.frozen import train_all_stages
 from mmcompress.registry import MODELS
@@ -239,9 +239,7 @@ class FCF(CompressionAlgorithm):
 
     def _check_loaded(self) -> None:
         """FCF chooses among the filters of a trained network."""
-        inits = [getattr(module, 'init_cfg', None) or [] for module in self.modules()]
-        parts = [p for i in inits for p in (i if isinstance(i, (list, tuple)) else [i])]
-        if not self._loaded and not any(is_pretrained(part) for part in parts):
+        if not self._loaded and not has_pretrained(self):
             print_log(
                 'FCF starts from random weights; set load_from to the checkpoint of a trained '
                 'network',
