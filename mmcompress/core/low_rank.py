@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
@@ -9,6 +13,32 @@ from torch import Tensor
 def wide(x: Tensor) -> Tensor:
     """As float64, where the device has it."""
     return x.detach().float() if x.device.type == 'mps' else x.detach().double()
+
+
+#: Sweeps of a fit that improves its parts in turn.
+SWEEPS = 10
+#: It ends where one takes less than this part of the squared error away.
+LEAST_GAIN = 1e-3
+
+Fit = TypeVar('Fit')
+
+
+def best_of(fits: Iterator[Fit], error_of: Callable[[Fit], float]) -> Fit:
+    """The best of the first fits of a sequence, which ends where it gains next to nothing.
+
+    Args:
+        fits: A first fit, and what each sweep makes of it.
+        error_of: Squared error of a fit.
+    """
+    best, least = None, float('inf')
+    for fit in islice(fits, 1 + SWEEPS):
+        error = error_of(fit)
+        gain = 1 - error / least if least else 0
+        if error < least:
+            best, least = fit, error
+        if gain < LEAST_GAIN:
+            break
+    return best
 
 
 @torch.no_grad()

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import leading_rows, wide
-
-#: Sweeps of alternating least squares, for a sliced basis.
-SWEEPS = 10
-#: They end where one takes less than this part of the squared error away.
-LEAST_GAIN = 1e-3
+from mmcompress.core.low_rank import best_of, leading_rows, wide
 
 
 @torch.no_grad()
@@ -86,16 +80,13 @@ def _fit_slices(rows: list[Tensor], count: int) -> tuple[Tensor, list[Tensor]]:
     Returns:
         ``Tensor[count, max d_l]``, and for each layer ``Tensor[n_l, count]``.
     """
-    best, least = None, float('inf')
-    for basis, coefficients in islice(sweeps(rows, count), 1 + SWEEPS):
+
+    def error_of(fit: tuple[Tensor, list[Tensor]]) -> float:
+        basis, coefficients = fit
         pairs = zip(rows, coefficients, strict=True)
-        error = sum(float((w - c @ basis[:, : w.shape[1]]).square().sum()) for w, c in pairs)
-        gain = 1 - error / least if least else 0
-        if error < least:
-            best, least = (basis, coefficients), error
-        if gain < LEAST_GAIN:
-            break
-    return best
+        return sum(float((w - c @ basis[:, : w.shape[1]]).square().sum()) for w, c in pairs)
+
+    return best_of(sweeps(rows, count), error_of)
 
 
 def sweeps(rows: list[Tensor], count: int) -> Iterator[tuple[Tensor, list[Tensor]]]:

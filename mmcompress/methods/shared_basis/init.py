@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import leading_rows, wide
-
-#: Sweeps that make shared and unique filters fit each other.
-SWEEPS = 10
-#: They end where one takes less than this part of the squared error away.
-LEAST_GAIN = 1e-3
+from mmcompress.core.low_rank import best_of, leading_rows, wide
 
 #: Shared filters ``Tensor[s, d]``, and for each layer unique ones ``Tensor[u, d]`` and
 #: coefficients ``Tensor[n, s + u]``.
@@ -58,18 +52,14 @@ def fit_shared_basis(weights: list[Tensor], shared: int, unique: int) -> Fit:
             f'{dims} together'
         )
     rows = [wide(weight.flatten(1)) for weight in weights]
-    best, least = None, float('inf')
-    for fit in islice(sweeps(rows, shared, unique), 1 + SWEEPS):
-        error = sum(
+
+    def error_of(fit: Fit) -> float:
+        return sum(
             float((w - c @ torch.cat([fit[0], u])).square().sum())
             for w, u, c in zip(rows, *fit[1:], strict=True)
         )
-        gain = 1 - error / least if least else 0
-        if error < least:
-            best, least = fit, error
-        if gain < LEAST_GAIN:
-            break
-    basis, own, coefficients = best
+
+    basis, own, coefficients = best_of(sweeps(rows, shared, unique), error_of)
     return (
         basis.view(shared, *shape).to(weights[0].dtype),
         [u.view(unique, *shape).to(w.dtype) for u, w in zip(own, weights, strict=True)],
