@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from mmcompress.core.demo_inputs import demo_batch
@@ -17,6 +16,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.folding import fold_norms, foldable
 from mmcompress.core.onnx import OnImages
 from mmcompress.core.partial_add import name_before
+from mmcompress.core.probe import seeded
 
 from .conv_clock import PARTS, conv_inputs, conv_times
 from .latency import compare_latency
@@ -194,8 +194,7 @@ class Benchmark:
         return {name.removeprefix('model.'): shape for name, shape in shapes.items()}, macs
 
     def _batch(self, size: int) -> tuple[Tensor, list[Any] | None]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded():
             return demo_batch(self.models['dense'], (size, *self.shape), self.mode)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.demo_inputs import demo_batch
 from mmcompress.core.onnx import OnImages
+from mmcompress.core.probe import seeded
 
 from .latency import compare_latency
 from .models import report
@@ -46,8 +46,7 @@ def export_report(
     if compact is not None:
         stored['exported'] = sum(parameter.numel() for parameter in compact.parameters())
     mode = counts['dense']['mode']
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         images, samples = demo_batch(dense, (1, *shape), mode)
     calls = {name: OnImages(model, mode, samples) for name, model in models.items()}
     times = compare_latency(calls, images, repeats)
