@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,19 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .errors import CompressionError
-from .plain import Layers, build, conv_layer
+from .filter_op import MERGED, FilterOp, Static, double
+from .plain import conv_layer
 
-if TYPE_CHECKING:
-    from .filter_unit import FilterUnit
-
-#: Static forms of an op: a basis convolution and a 1x1 behind it, or one convolution.
-FACTORED, MERGED = 'factored', 'merged'
-
-#: Configs of plain layers, and their tensors by name.
-Static = tuple[Layers, list[dict[str, Tensor | None]]]
+#: The other static form of an op: a basis convolution and a 1x1 behind it.
+FACTORED = 'factored'
 
 
-class BasisConv2d(nn.Module, ABC):
+class BasisConv2d(FilterOp):
     """A convolution with basis filters, and a 1x1 convolution that combines their maps.
 
     Subclasses say what the basis is. What layers share is a parameter of the first op of their
@@ -48,7 +43,6 @@ class BasisConv2d(nn.Module, ABC):
     Attributes:
         coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups, or ``None``.
         bias: ``Tensor[n]`` or ``None``.
-        teacher: ``Tensor[n, c / G, kh, kw]``, the dense weight, where it is to be remembered.
         merge_from: From so many positions in the output on, over all images, the forward pass
             runs the merged kernel: the same, and less work; ``inf`` for never.
 
@@ -59,8 +53,8 @@ class BasisConv2d(nn.Module, ABC):
 
     #: Names of the parameters that the owner has for all ops of its unit.
     shared: tuple[str, ...] = ()
-    #: Names of all parameters that make up the filters.
-    factors: tuple[str, ...] = ('coefficients',)
+    factors = ('coefficients',)
+    default_form = FACTORED
 
     def __init__(
         self,
@@ -73,14 +67,9 @@ class BasisConv2d(nn.Module, ABC):
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
     ) -> None:
-        super().__init__()
-        self.in_channels = conv.in_channels
+        super().__init__(conv)
         self.out_channels = conv.out_channels if coefficients else maps
-        self.kernel_size, self.stride, self.dilation = conv.kernel_size, conv.stride, conv.dilation
-        self.padding, self.padding_mode = conv.padding, conv.padding_mode
-        self._pad = conv._reversed_padding_repeated_twice
-        self.groups, self.basis_groups, self.maps = conv.groups, groups, maps
-        self.dense_shape = tuple(conv.weight.shape)
+        self.basis_groups, self.maps = groups, maps
         like = conv.weight
         if not coefficients and (norm_cfg or act_cfg):
             raise CompressionError(
@@ -105,9 +94,7 @@ class BasisConv2d(nn.Module, ABC):
         if has_bias or coefficient_bias:
             self.bias = nn.Parameter(like.new_zeros(self.out_channels))
         self.merge_from = self._least_positions()
-        self.register_buffer('teacher', None)
-        self.__dict__['_owner'], self.__dict__['_unit'] = owner, None
-        self._register_load_state_dict_pre_hook(self._before_loading)
+        self.__dict__['_owner'] = owner
 
     # What subclasses say
 
@@ -165,11 +152,9 @@ class BasisConv2d(nn.Module, ABC):
         making = self.coefficients.numel() * math.prod(self.dense_shape[1:]) // parts
         return making / saved if saved > 0 else math.inf
 
-    def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        padding = self.padding
-        if self.padding_mode != 'zeros':
-            x, padding = F.pad(x, self._pad, mode=self.padding_mode), 0
-        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, groups)
+    def freeze_form(self) -> None:
+        """Never run the merged kernel."""
+        self.merge_from = math.inf
 
     @property
     def owner(self) -> BasisConv2d:
@@ -193,11 +178,6 @@ class BasisConv2d(nn.Module, ABC):
         split = coefficients.reshape(self.groups, n // self.groups, parts, -1)
         rows = basis.reshape(self.groups, parts, -1, basis[0].numel())
         return torch.einsum('gnpq,gpqd->gnpd', split, rows).reshape(n, channels, *kernel)
-
-    def weights(self) -> list[nn.Parameter]:
-        """The parameters that make up the filters, the owner's among them."""
-        tensors = {**dict(self.owner.named_parameters()), **dict(self.named_parameters())}
-        return [tensors[name] for name in self.factors if name in tensors]
 
     def _lift(
         self, offset: Tensor | None, coefficients: Tensor, bias: Tensor | None
@@ -225,37 +205,15 @@ class BasisConv2d(nn.Module, ABC):
         coefficients = 0 if self.coefficients is None else self.coefficients.numel()
         return self.maps * seen * math.prod(self.kernel_size) + coefficients
 
-    def static_layers(self, form: str = FACTORED) -> Layers:
-        """Configs of the layers that :meth:`to_static` gives."""
-        return self._static(form)[0]
-
-    @torch.no_grad()
-    def to_static(self, form: str = FACTORED) -> nn.Module:
-        """Plain layers that do the same in eval mode, the norm folded.
-
-        Args:
-            form: One of :attr:`forms`.
-        """
-        layers, weights = self._static(form)
-        module = build(layers)
-        like = next(self.owner.parameters())
-        for layer, tensors in zip([module] if len(layers) == 1 else module, weights, strict=True):
-            layer.to(like)
-            layer.load_state_dict({k: v for k, v in tensors.items() if v is not None})
-        return module
-
     def _static(self, form: str) -> Static:
-        # In float64: every weight is rounded once.
+        # With the norm folded.
         basis, offset = self._folded()
-        bias = _double(self.bias)
+        bias = double(self.bias)
         if self.coefficients is None:
             return self._static_basis(basis, bias)
-        combine = _double(self.coefficients)
+        combine = double(self.coefficients)
         if form == MERGED:
-            weight = self._combine(basis, combine)
-            bias = self._lift(offset, combine, bias)
-            layer = conv_layer(self, weight.shape, self.groups, bias is not None)
-            return [layer], [dict(weight=weight, bias=bias)]
+            return self._plain(self._combine(basis, combine), self._lift(offset, combine, bias))
         layers, weights = self._static_basis(basis, offset)
         if self.act is not None:
             layers, weights = [*layers, dict(self.act_cfg)], [*weights, {}]
@@ -276,48 +234,21 @@ class BasisConv2d(nn.Module, ABC):
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the basis convolution and the norm behind it, as one."""
-        basis, offset = _double(self.basis()), _double(self.offset())
+        basis, offset = double(self.basis()), double(self.offset())
         if self.norm is None:
             return basis, offset
         scale = (self.norm.running_var.double() + self.norm.eps).rsqrt()
         if self.norm.affine:
-            scale = scale * _double(self.norm.weight)
+            scale = scale * double(self.norm.weight)
         offset = ((0 if offset is None else offset) - self.norm.running_mean.double()) * scale
         if self.norm.affine:
-            offset = offset + _double(self.norm.bias)
+            offset = offset + double(self.norm.bias)
         return basis * scale.view(-1, 1, 1, 1), offset
 
     # Loading
 
-    def remember_dense(self) -> None:
-        """Make room for the dense weight, which a dense checkpoint fills in."""
-        like = next(self.owner.parameters())
-        self.register_buffer('teacher', like.new_zeros(self.dense_shape))
-
-    def join(self, unit: FilterUnit, name: str) -> None:
-        """Belong to a unit, which makes something of the weight of a dense network.
-
-        Args:
-            unit: The unit.
-            name: Of this layer in the architecture.
-        """
-        self.__dict__['_unit'], self.__dict__['_name'] = unit, name
-
     def _before_loading(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-        dense = state.pop(f'{prefix}weight', None)
-        if dense is not None:
-            if dense.shape != self.dense_shape:
-                raise CompressionError(
-                    f'the weight of {prefix.rstrip(".")!r} in the checkpoint is '
-                    f'{tuple(dense.shape)}; the dense layer here is {self.dense_shape}'
-                )
-            if self.teacher is not None:
-                state[f'{prefix}teacher'] = dense
-            if self._unit is not None:
-                self._unit.take_dense(self._name, dense)
-            # Whatever a dense layer has no counterpart of is what it is now.
-            for key, value in self.state_dict().items():
-                state.setdefault(prefix + key, value.clone())
+        super()._before_loading(state, prefix)
         for key in self.shared if self._owner is not None else ():
             copied, kept = state.pop(prefix + key, None), getattr(self.owner, key)
             # Owners come first in a model, and so do their tensors in a checkpoint.
@@ -329,14 +260,7 @@ class BasisConv2d(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """Settings of the convolution, and the number of maps."""
-        return (
-            f'{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, '
-            f'stride={self.stride}, padding={self.padding}, groups={self.groups}, maps={self.maps}'
-        )
-
-
-def _double(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().double()
+        return f'{super().extra_repr()}, maps={self.maps}'
 
 
 def _activation(act_cfg: dict) -> nn.Module:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from mmcompress.registry import MODELS
 
 from .algorithm import CompressionAlgorithm
-from .basis_op import BasisConv2d
 from .checkpoint import has_pretrained
 from .errors import CompressionError
 from .filter_mutator import FilterMutator
+from .filter_op import FilterOp
+from .filter_unit import RANDOM
 from .frozen import train_all_stages
 from .units_file import is_number
 
@@ -32,8 +33,9 @@ class FilterAlgorithm(CompressionAlgorithm):
         mutator_cfg: Config of a :class:`~mmcompress.core.filter_mutator.FilterMutator`.
         target_pruning_ratio: Share of the parameters of each filter unit that is kept; for units
             that :attr:`mutator_cfg` gives no size. Otherwise as in the base class.
-        init: ``'kaiming'`` trains from scratch; ``'svd'`` starts from the dense checkpoint that
-            ``load_from`` or an ``init_cfg`` of type Pretrained names.
+        init: ``'kaiming'`` trains from scratch; the other ways, by default ``'svd'`` alone, start
+            from the dense checkpoint that ``load_from`` or an ``init_cfg`` of type Pretrained
+            names.
         reconstruction: Weight of the reconstruction loss ``sum ||W - W'||^2 / sum ||W||^2``
             between merged kernels W' and the weights W of the dense checkpoint.
         data_preprocessor: See the base class.
@@ -52,7 +54,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         architecture: BaseModel | dict,
         mutator_cfg: dict,
         target_pruning_ratio: Any = None,
-        init: str = 'kaiming',
+        init: str = RANDOM,
         reconstruction: float = 0.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -76,7 +78,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         # Told by every checkpoint, so that a resumed run needs no dense network.
         self.register_buffer('dense_loaded', torch.tensor(False))
         # Fresh norms, and layers that do not do yet what they are to do, have to learn.
-        norms = any(op.norm is not None for op in self._ops()) or init != 'svd'
+        norms = any(not op.is_linear for op in self._ops()) or init == RANDOM
         train_all_stages(self.architecture, type(self).__name__, norms)
 
     mutator: FilterMutator
@@ -96,12 +98,12 @@ class FilterAlgorithm(CompressionAlgorithm):
         """
         super().start(optim_wrapper)
         units = self.mutator.units.values()
-        dense = self.init == 'svd' and any(unit.error is not None for unit in units)
+        dense = self.init != RANDOM and any(unit.error is not None for unit in units)
         for unit in units:
             lacking = unit.awaited or (unit.layers if dense and unit.error is None else [])
             if lacking:
                 raise CompressionError(
-                    f"init is 'svd', but the loaded checkpoint has no dense weights of "
+                    f'init is {self.init!r}, but the loaded checkpoint has no dense weights of '
                     f'{lacking[0]!r} of filter unit {unit.name!r}'
                 )
             if unit.error is not None:
@@ -115,24 +117,29 @@ class FilterAlgorithm(CompressionAlgorithm):
         if ignored:
             print_log(
                 f'{len(ignored)} filter units, {ignored[0]} the first of them, start at random: '
-                "their dense weights are not used; init='svd' starts from these",
+                f'their dense weights are not used; init={self._fitted!r} starts from these',
                 logger='current',
                 level=logging.WARNING,
             )
         taught = all(bool(op.teacher.any()) for op in self._ops()) if self.reconstruction else True
-        if not taught or (self.init == 'svd' and not bool(self.dense_loaded)):
+        if not taught or (self.init != RANDOM and not bool(self.dense_loaded)):
             raise CompressionError(self._no_dense(reconstruction=not taught))
 
     def check_start(self, loads: bool) -> None:
         """See that there is a dense network to start from, if one is asked for."""
-        if loads or not (self.init == 'svd' or self.reconstruction):
+        if loads or not (self.init != RANDOM or self.reconstruction):
             return
         if not has_pretrained(self.architecture):
-            raise CompressionError(self._no_dense(reconstruction=self.init != 'svd'))
+            raise CompressionError(self._no_dense(reconstruction=self.init == RANDOM))
 
-    @staticmethod
-    def _no_dense(reconstruction: bool) -> str:
-        key = 'reconstruction is set' if reconstruction else "init is 'svd'"
+    @property
+    def _fitted(self) -> str:
+        """The first way to start from a dense checkpoint."""
+        unit = next(iter(self.mutator.units.values()))
+        return next(init for init in unit.inits if init != RANDOM)
+
+    def _no_dense(self, reconstruction: bool) -> str:
+        key = 'reconstruction is set' if reconstruction else f'init is {self.init!r}'
         otherwise = 'reconstruction=0' if reconstruction else "init='kaiming' to train from scratch"
         return (
             f'{key}, but no dense weights have been loaded; name the checkpoint of the dense '
@@ -161,11 +168,11 @@ class FilterAlgorithm(CompressionAlgorithm):
         """The compact model with its ops, factored: what is shared is a parameter once."""
         model = copy.deepcopy(self.architecture).eval()
         for module in model.modules():
-            if isinstance(module, BasisConv2d):
-                module.merge_from = math.inf
+            if isinstance(module, FilterOp):
+                module.freeze_form()
         return model
 
-    def _ops(self) -> list[BasisConv2d]:
+    def _ops(self) -> list[FilterOp]:
         return [op for unit in self.mutator.units.values() for op in unit.ops.values()]
 
 

@@ -12,12 +12,12 @@ from torch import nn
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .base_mutator import Mutator
-from .basis_op import FACTORED, BasisConv2d
 from .budget import Budget
 from .conv_tree import convolutions_of
 from .errors import CompressionError, nearest
 from .filter_finder import FilterFinder
-from .filter_unit import INITS, FilterUnit
+from .filter_op import FilterOp
+from .filter_unit import RANDOM, FilterUnit
 from .op import is_plain_conv
 from .plain import Layers
 from .shapes import Shapes, shapes_in
@@ -37,8 +37,8 @@ class FilterMutator(Mutator):
             and nothing is searched. The whole output of ``get_channel_units.py`` is accepted as
             well.
         parse_cfg: Config of the :class:`~mmcompress.core.filter_finder.FilterFinder`.
-        init: How ops start: ``'kaiming'``, from random numbers, or ``'svd'``, from the
-            weights of a dense checkpoint.
+        init: How ops start: ``'kaiming'``, from random numbers, or another of the unit's
+            :attr:`~mmcompress.core.filter_unit.FilterUnit.inits`.
         remember_dense: Whether ops keep the dense weights beside their own.
         init_cfg: As for every mmengine module.
 
@@ -58,15 +58,13 @@ class FilterMutator(Mutator):
         self,
         filter_unit_cfg: dict | str | None = None,
         parse_cfg: dict | None = None,
-        init: str = 'kaiming',
+        init: str = RANDOM,
         remember_dense: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(parse_cfg, init_cfg)
         self.filter_unit_cfg = read_unit_config(filter_unit_cfg or {}, KEY, 'layers')
         self.filter_unit_cfg.setdefault('type', self.unit_type)
-        if init not in INITS:
-            raise CompressionError(f'init is {init!r}; it has to be one of {", ".join(INITS)}')
         self.unit_args = dict(init=init, remember_dense=remember_dense)
         self.units: dict[str, FilterUnit]
         self._own_args: dict[str, dict] = {}
@@ -113,6 +111,8 @@ class FilterMutator(Mutator):
         for unit in self.units.values():
             ops = {layer: architecture.get_submodule(layer) for layer in unit.layers}
             common = common_forms(ops.values())
+            if len(common) == 1:
+                continue
             best = {min(common, key=op.cost) for op in ops.values()}
             if len(best) > 1:
                 if prefer == 'macs':
@@ -127,7 +127,7 @@ class FilterMutator(Mutator):
     def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
         """Every layer of every unit; see the base class."""
         return {
-            layer: architecture.get_submodule(layer).static_layers(forms.get(layer, FACTORED))
+            layer: architecture.get_submodule(layer).static_layers(forms.get(layer))
             for unit in self.units.values()
             for layer in unit.layers
         }
@@ -291,7 +291,7 @@ def common_forms(ops: Any) -> list[str]:
     return [form for form in first.forms if all(form in op.forms for op in others)]
 
 
-def _cheapest(ops: dict[str, BasisConv2d], forms: list[str], positions: dict[str, int]) -> str:
+def _cheapest(ops: dict[str, FilterOp], forms: list[str], positions: dict[str, int]) -> str:
     totals = {
         form: sum(op.cost(form) * positions.get(layer, 1) for layer, op in ops.items())
         for form in forms

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .basis_op import BasisConv2d
 from .errors import CompressionError
+from .filter_op import FilterOp
 from .low_rank import relative_error
 from .unit import replace_module
 from .units_file import check_ratio, is_number
 
-#: How ops start: from random numbers, or from the weights of a dense checkpoint.
-INITS = ('kaiming', 'svd')
+#: The way to start that needs no dense checkpoint.
+RANDOM = 'kaiming'
 #: Digits of a keep ratio in files.
 DIGITS = 6
 
@@ -31,7 +31,7 @@ class FilterUnit(ABC):
         layers: Names of the convolutions, in the order of the architecture's modules.
         choice: Keep ratio: the share of the parameters of these convolutions that may be left;
             afterwards the one that is.
-        init: ``'kaiming'``, or ``'svd'`` to fit the ops to the weights of a dense checkpoint.
+        init: One of :attr:`inits`.
         remember_dense: Whether ops keep the dense weights beside their own.
 
     Attributes:
@@ -40,12 +40,15 @@ class FilterUnit(ABC):
         ignored: Whether a dense checkpoint had weights for which ``init`` has no use.
     """
 
+    #: How ops can start: from random numbers, or fitted to the weights of a dense checkpoint.
+    inits: tuple[str, ...] = (RANDOM, 'svd')
+
     def __init__(
         self,
         name: str,
         layers: list[str],
         choice: float | None = None,
-        init: str = 'kaiming',
+        init: str = RANDOM,
         remember_dense: bool = False,
     ) -> None:
         self.name, self.layers = name, list(layers)
@@ -53,8 +56,10 @@ class FilterUnit(ABC):
         if choice is not None and (not is_number(choice) or choice <= 0):
             check_ratio(choice, f'choice of filter unit {name!r}')
         self.choice = choice
+        if init not in self.inits:
+            raise CompressionError(f'init is {init!r}; it has to be one of {", ".join(self.inits)}')
         self.init, self.remember_dense = init, remember_dense
-        self.ops: dict[str, BasisConv2d] = {}
+        self.ops: dict[str, FilterOp] = {}
         self.error: float | None = None
         self.ignored = False
         self._dense: dict[str, Tensor] = {}
@@ -70,7 +75,7 @@ class FilterUnit(ABC):
         """
 
     @abstractmethod
-    def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
+    def make_ops(self, convs: list[nn.Conv2d]) -> list[FilterOp]:
         """An op for each convolution; the first is the owner."""
 
     @abstractmethod
@@ -127,7 +132,7 @@ class FilterUnit(ABC):
         except CompressionError as error:
             raise CompressionError(f'filter unit {self.name!r}: {error}') from None
         for layer, op in zip(self.layers, ops, strict=True):
-            if self.init == 'svd' or self.remember_dense:
+            if self.fits or self.remember_dense:
                 self.check_fits(op)
             if self.remember_dense:
                 op.remember_dense()
@@ -157,7 +162,7 @@ class FilterUnit(ABC):
             )
         self.choice = actual
 
-    def check_fits(self, op: BasisConv2d) -> None:
+    def check_fits(self, op: FilterOp) -> None:
         """See that an op can be compared with dense weights.
 
         Raises:
@@ -170,9 +175,14 @@ class FilterUnit(ABC):
             )
 
     @property
+    def fits(self) -> bool:
+        """Whether the ops are to start from the weights of a dense checkpoint."""
+        return self.init != RANDOM
+
+    @property
     def why(self) -> str:
         """Which setting asks for a comparison with dense weights, for errors."""
-        return "init is 'svd'" if self.init == 'svd' else 'reconstruction is set'
+        return f'init is {self.init!r}' if self.fits else 'reconstruction is set'
 
     @property
     def num_parameters(self) -> int:
@@ -200,7 +210,7 @@ class FilterUnit(ABC):
             layer: Name of the layer.
             weight: ``Tensor[n, c / G, kh, kw]``.
         """
-        if self.init != 'svd':
+        if not self.fits:
             self.ignored = not self.remember_dense
             return
         self._dense[layer] = weight.detach()

@@ -15,7 +15,6 @@ from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
 from mmcompress.core.checkpoint import load_into
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export import dense_config, export
-from mmcompress.core.filter_algorithm import FilterAlgorithm
 from mmcompress.report.exported import export_report
 from mmcompress.report.forms import fastest_forms
 
@@ -79,9 +78,9 @@ def static_forms(
     algorithm: CompressionAlgorithm, prefer: str, shape: Sequence[int] | None
 ) -> dict[str, str]:
     """The form that each op takes, see :func:`export_checkpoint`."""
-    if prefer == 'latency' and isinstance(algorithm, FilterAlgorithm):
-        return fastest_forms(algorithm, shape)
     forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
+    if prefer == 'latency' and forms:
+        return fastest_forms(algorithm, shape)
     if prefer != 'macs' and not forms:
         print_log(
             f'layers of {type(algorithm).__name__} have one static form: --prefer changes nothing',

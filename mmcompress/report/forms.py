@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from mmcompress.core.basis_op import BasisConv2d
 from mmcompress.core.filter_algorithm import FilterAlgorithm
 from mmcompress.core.filter_mutator import common_forms
+from mmcompress.core.filter_op import FilterOp
 
 from .latency import compare_latency
 
@@ -26,7 +26,7 @@ def fastest_forms(
         repeats: Timed rounds.
 
     Returns:
-        The form of each layer, by its name.
+        The form of each layer that has several, by its name.
 
     Raises:
         CompressionError: If the model doesn't run on such an image.
@@ -36,21 +36,18 @@ def fastest_forms(
     for unit in algorithm.mutator.units.values():
         ops = {layer: algorithm.architecture.get_submodule(layer) for layer in unit.layers}
         common = common_forms(ops.values())
-        best = common[0]
-        if len(common) > 1:
-            totals = dict.fromkeys(common, 0.0)
-            for layer, op in ops.items():
-                for size, _ in seen.get(layer, []):
-                    for form, spent in _times(op, common, size, repeats).items():
-                        totals[form] += spent
-            best = min(common, key=totals.__getitem__)
-        forms.update(dict.fromkeys(ops, best))
+        if len(common) == 1:
+            continue
+        totals = dict.fromkeys(common, 0.0)
+        for layer, op in ops.items():
+            for size, _ in seen.get(layer, []):
+                for form, spent in _times(op, common, size, repeats).items():
+                    totals[form] += spent
+        forms.update(dict.fromkeys(ops, min(common, key=totals.__getitem__)))
     return forms
 
 
-def _times(
-    op: BasisConv2d, forms: Sequence[str], size: torch.Size, repeats: int
-) -> dict[str, float]:
+def _times(op: FilterOp, forms: Sequence[str], size: torch.Size, repeats: int) -> dict[str, float]:
     """Milliseconds of each form of one layer."""
     models = {form: op.to_static(form).cpu().eval() for form in forms}
     rows = compare_latency(models, torch.randn(size), repeats, warmup=3)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.basis_op import BasisConv2d, Static
+from mmcompress.core.basis_op import BasisConv2d
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_op import Static
 from mmcompress.core.plain import conv_layer
 from mmcompress.registry import MODELS
 
