@@ -79,9 +79,11 @@ def results_on_stdout() -> Iterator[None]:
         yield
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that every tool with a config shares."""
-    parser.add_argument('config', help='a config file, or lib::config of an installed library')
+def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """The arguments that every tool with a config shares; ``nargs='+'`` takes several configs."""
+    parser.add_argument(
+        'config', nargs=nargs, help='a config file, or lib::config of an installed library'
+    )
     parser.add_argument(
         '--compress',
         metavar='METHOD_CONFIG',

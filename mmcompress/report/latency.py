@@ -40,7 +40,9 @@ def compare_latency(
     Returns:
         For each model a row: ``name``; ``median_ms`` and ``iqr_ms``, the median and the
         interquartile range of its times; ``ratio`` and ``ratio_iqr``, the same of its time divided
-        by the reference's in the same round, which cancels what a round had in common.
+        by the reference's in the same round, which cancels what a round had in common;
+        ``mean_ratio``, its time in all rounds divided by the reference's, for work that differs
+        from round to round.
 
     Raises:
         ValueError: If there is no model, or no round to time.
@@ -86,6 +88,7 @@ def _summarize(names: list[str], times: np.ndarray) -> list[dict[str, Any]]:
             iqr_ms=_iqr(times[:, i]) * 1e3,
             ratio=float(np.median(ratios[:, i])),
             ratio_iqr=_iqr(ratios[:, i]),
+            mean_ratio=float(times[:, i].sum() / times[:, 0].sum()),
         )
         for i, name in enumerate(names)
     ]

@@ -22,12 +22,20 @@ def test_statistics_by_hand():
     # The second model takes twice as long in each round, while the machine slows down.
     times = np.array([[1.0, 2.0], [2.0, 4.0], [4.0, 8.0], [8.0, 16.0]]) * 1e-3
     first, second = _summarize(['a', 'b'], times)
+    same = dict(ratio_iqr=0.0)
     assert first == pytest.approx(
-        dict(name='a', median_ms=3.0, iqr_ms=5.0 - 1.75, ratio=1.0, ratio_iqr=0.0)
+        dict(name='a', median_ms=3.0, iqr_ms=5.0 - 1.75, ratio=1.0, mean_ratio=1.0, **same)
     )
     assert second == pytest.approx(
-        dict(name='b', median_ms=6.0, iqr_ms=10.0 - 3.5, ratio=2.0, ratio_iqr=0.0)
+        dict(name='b', median_ms=6.0, iqr_ms=10.0 - 3.5, ratio=2.0, mean_ratio=2.0, **same)
     )
+
+
+def test_the_mean_counts_rounds_with_more_work():
+    times = np.array([[1.0, 1.0]] * 9 + [[1.0, 6.0]])
+    row = _summarize(['a', 'b'], times)[1]
+    assert row['ratio'] == 1
+    assert row['mean_ratio'] == pytest.approx(1.5)
 
 
 def test_measures_real_time():
