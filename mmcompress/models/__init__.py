@@ -3,6 +3,7 @@
 All but :mod:`~mmcompress.models.cifar_resnext`, which needs mmpretrain.
 """
 
+from .cifar_all_conv import AllConv
 from .cifar_densenet import CIFARDenseNet
 from .cifar_googlenet import CIFARGoogLeNet
 from .cifar_resnet import CIFARResNet
@@ -12,6 +13,7 @@ from .pad_shortcut import PadShortcut
 
 __all__ = [
     'CIFARVGG',
+    'AllConv',
     'CIFARDenseNet',
     'CIFARGoogLeNet',
     'CIFARResNet',

@@ -20,25 +20,26 @@ class CIFARVGG(BaseModule):
     Layers are called as in the papers: ``stage3.conv2`` is conv3_2.
 
     Args:
-        depth: 11, 13, 16 or 19, counting the three linear layers of the original.
+        depth: 11, 13, 16 or 19, counting the three linear layers of the original; or the number of
+            convolutions of each stage.
+        widths: Channels of each stage.
         with_bn: Whether a batch norm follows each convolution.
         conv_bias: Whether convolutions have a bias. The DCFF authors' VGG-16 has biases and batch
             norms (14,728,266 parameters with 10 classes), the dense count of the filter-basis
-            authors neither (14,715,594).
-        last_pool: Whether a max pool ends the fifth stage as it does the others. Without it that
-            stage is left at 1/16 of the resolution, for the neck to average.
+            authors neither (14,715,594), the LinearConv authors' VGG-11 both (9,231,114).
+        last_pool: Whether a max pool ends the last stage as it does the others. Without it that
+            stage is left at its resolution (1/16 of the image's), for the neck to average.
         in_channels: Channels of the image.
         init_cfg: mmengine's initialization config.
 
     Raises:
-        ValueError: If ``depth`` is unknown.
+        ValueError: If ``depth`` is unknown, or not one number for each of ``widths``.
 
     Example:
         >>> CIFARVGG(16)(torch.rand(1, 3, 32, 32))[-1].shape
         torch.Size([1, 512, 2, 2])
     """
 
-    widths = (64, 128, 256, 512, 512)
     convs_per_stage: ClassVar[dict[int, tuple[int, ...]]] = {
         11: (1, 1, 2, 2, 2),
         13: (2, 2, 2, 2, 2),
@@ -48,7 +49,8 @@ class CIFARVGG(BaseModule):
 
     def __init__(
         self,
-        depth: int = 16,
+        depth: int | Sequence[int] = 16,
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
         with_bn: bool = True,
         conv_bias: bool = False,
         last_pool: bool = False,
@@ -56,11 +58,19 @@ class CIFARVGG(BaseModule):
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
-        if depth not in self.convs_per_stage:
-            raise ValueError(f'depth={depth} is unknown; valid: {tuple(self.convs_per_stage)}.')
-        counts = self.convs_per_stage[depth]
+        counts = depth
+        if isinstance(depth, int):
+            if depth not in self.convs_per_stage:
+                raise ValueError(f'depth={depth} is unknown; valid: {tuple(self.convs_per_stage)}.')
+            counts = self.convs_per_stage[depth]
+        if len(counts) != len(widths):
+            raise ValueError(
+                f'depth={depth} is for {len(counts)} stages, widths={tuple(widths)} for '
+                f'{len(widths)}.'
+            )
+        self.num_stages = len(widths)
         channels = in_channels
-        for index, (width, count) in enumerate(zip(self.widths, counts, strict=True), start=1):
+        for index, (width, count) in enumerate(zip(widths, counts, strict=True), start=1):
             stage = nn.Sequential()
             for i in range(1, count + 1):
                 conv = nn.Conv2d(channels, width, 3, padding=1, bias=conv_bias)
@@ -74,7 +84,10 @@ class CIFARVGG(BaseModule):
             self.add_module(f'stage{index}', stage)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map ``Tensor[N, 3, H, W]`` to a tuple of one ``Tensor[N, 512, H / 16, W / 16]``."""
-        for index in range(1, len(self.widths) + 1):
+        """Map ``Tensor[N, in_channels, H, W]`` to a tuple of the last stage's output.
+
+        ``Tensor[N, widths[-1], H / 2^k, W / 2^k]`` for ``k`` pools, by default 4.
+        """
+        for index in range(1, self.num_stages + 1):
             x = getattr(self, f'stage{index}')(x)
         return (x,)

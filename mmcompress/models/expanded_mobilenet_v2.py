@@ -1,4 +1,4 @@
-"""MobileNetV2 as the authors of deeply shared filter bases have it."""
+"""MobileNetV2 as the authors of deeply shared filter bases and of LinearConv have it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class ExpandedMobileNetV2(BaseModule):
 
     This is the network of Kang & Kim (arXiv:2006.05066). Other than mmpretrain's
     ``MobileNetV2``, it expands 32 channels to 32 in its first block, has a bias in its first and
-    last convolution, and ReLU instead of ReLU6 in its blocks.
+    last convolution, and ReLU instead of ReLU6 in its blocks. Kahatapitiya & Rodrigo
+    (arXiv:1907.11432) have neither those biases nor any ReLU6; with their CIFAR form, whose strides
+    are (1, 1, 2, 2, 1, 2, 1), and 10 classes there are 2,296,922 parameters.
 
     Args:
         stem_kernel: Kernel size of the first convolution, whose padding is 1 whatever it is: that
@@ -65,6 +67,8 @@ class ExpandedMobileNetV2(BaseModule):
         stem_stride: Stride of the first convolution.
         strides: Stride of the first block of each stage.
         projection: Whether blocks of stride 1 that change the number of channels have a shortcut.
+        outer_bias: Whether the first and the last convolution have a bias.
+        outer_relu6: Whether a ReLU6 follows them, and not a ReLU.
         in_channels: Channels of the image.
         init_cfg: mmengine's initialization config.
 
@@ -93,6 +97,8 @@ class ExpandedMobileNetV2(BaseModule):
         stem_stride: int = 2,
         strides: Sequence[int] = (1, 2, 2, 2, 1, 2, 1),
         projection: bool = False,
+        outer_bias: bool = True,
+        outer_relu6: bool = True,
         in_channels: int = 3,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
@@ -100,7 +106,9 @@ class ExpandedMobileNetV2(BaseModule):
         if len(strides) != len(self.stages):
             raise ValueError(f'strides={tuple(strides)} has not {len(self.stages)} entries.')
         channels = 32
-        self.conv1 = nn.Conv2d(in_channels, channels, stem_kernel, stem_stride, padding=1)
+        self.conv1 = nn.Conv2d(
+            in_channels, channels, stem_kernel, stem_stride, padding=1, bias=outer_bias
+        )
         self.bn1 = nn.BatchNorm2d(channels)
         pairs = zip(self.stages, strides, strict=True)
         for index, ((expansion, width, blocks), first) in enumerate(pairs, start=1):
@@ -109,13 +117,13 @@ class ExpandedMobileNetV2(BaseModule):
                 stage.append(InvertedResidual(channels, width, expansion, stride, projection))
                 channels = width
             self.add_module(f'layer{index}', stage)
-        self.conv2 = nn.Conv2d(channels, 1280, 1)
+        self.conv2 = nn.Conv2d(channels, 1280, 1, bias=outer_bias)
         self.bn2 = nn.BatchNorm2d(1280)
-        self.relu6 = nn.ReLU6(inplace=True)
+        self.outer_relu = nn.ReLU6(inplace=True) if outer_relu6 else nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map ``Tensor[N, 3, H, W]`` to a tuple of one ``Tensor[N, 1280, H', W']``."""
-        x = self.relu6(self.bn1(self.conv1(x)))
+        """Map ``Tensor[N, in_channels, H, W]`` to a tuple of one ``Tensor[N, 1280, H', W']``."""
+        x = self.outer_relu(self.bn1(self.conv1(x)))
         for index in range(1, len(self.stages) + 1):
             x = getattr(self, f'layer{index}')(x)
-        return (self.relu6(self.bn2(self.conv2(x))),)
+        return (self.outer_relu(self.bn2(self.conv2(x))),)

@@ -35,8 +35,16 @@ def test_vgg16_counts(kwargs, expected):
 
 
 def test_vgg11_params_as_published_by_linear_conv():
-    params = sum(p.numel() for p in _Classifier(CIFARVGG(11)).parameters())
-    assert f'{params / 1e6:.2f}M' == '9.23M'
+    model = _Classifier(CIFARVGG(11, conv_bias=True, last_pool=True))
+    assert sum(p.numel() for p in model.parameters()) == 9231114
+
+
+def test_base_network_of_linear_conv():
+    """Four convolutions, counted from the authors' list; a linear layer on 1024 features."""
+    model = CIFARVGG((1, 1, 1, 1), widths=(32, 64, 128, 256), conv_bias=True, last_pool=True)
+    assert sum(p.numel() for p in model.parameters()) + 1025 * 10 == 399626
+    assert [tuple(x.shape) for x in model(torch.randn(2, 3, 32, 32))] == [(2, 256, 2, 2)]
+    assert not hasattr(model, 'stage5')
 
 
 @pytest.mark.parametrize(('depth', 'convs'), [(11, 8), (13, 10), (16, 13), (19, 16)])
@@ -72,6 +80,16 @@ def test_initialization():
 def test_error_names_the_valid_depths():
     with pytest.raises(ValueError, match=r'depth=12 is unknown; valid: \(11, 13, 16, 19\)'):
         CIFARVGG(12)
+
+
+@pytest.mark.parametrize('depth', [11, (1, 1, 2, 2, 2)])
+def test_error_names_stages_that_do_not_match(depth):
+    with pytest.raises(ValueError, match=r'is for 5 stages, widths=\(32, 64\) for 2'):
+        CIFARVGG(depth, widths=(32, 64))
+
+
+def test_grey_images():
+    assert CIFARVGG(11, in_channels=1)(torch.randn(1, 1, 32, 32))[-1].shape == (1, 512, 2, 2)
 
 
 def test_is_registered():

@@ -1,4 +1,4 @@
-"""ExpandedMobileNetV2: its two published forms, shapes, shortcuts."""
+"""ExpandedMobileNetV2: its published forms, shapes, shortcuts."""
 
 import pytest
 import torch
@@ -19,6 +19,24 @@ SHARED = 32 * 192 + 2 * 64 * 384 + 96 * 576 + 160 * 960
 def test_published_params(settings, classes, shared):
     params = sum(p.numel() for p in ExpandedMobileNetV2(**settings).parameters())
     assert params + 1281 * classes - SHARED == shared
+
+
+@pytest.mark.parametrize('in_channels', [1, 3])
+def test_form_of_linear_conv(in_channels):
+    """Counted from the authors' list, with 10 classes; no ReLU6."""
+    model = ExpandedMobileNetV2(
+        stem_stride=1,
+        strides=(1, 1, 2, 2, 1, 2, 1),
+        projection=True,
+        outer_bias=False,
+        outer_relu6=False,
+        in_channels=in_channels,
+    )
+    params = sum(p.numel() for p in model.parameters()) + 1281 * 10
+    assert params == 2296922 - 9 * 32 * (3 - in_channels)
+    assert not any(isinstance(m, nn.ReLU6) for m in model.modules())
+    out = model(torch.randn(2, in_channels, 32, 32))
+    assert [tuple(x.shape) for x in out] == [(2, 1280, 4, 4)]
 
 
 @pytest.mark.parametrize(('settings', 'size'), [(CIFAR, 5), ({}, 1)])
