@@ -152,7 +152,7 @@ class BasisConv2d(FilterOp):
         making = self.coefficients.numel() * math.prod(self.dense_shape[1:]) // parts
         return making / saved if saved > 0 else math.inf
 
-    def freeze_form(self) -> None:
+    def count_stored(self) -> None:
         """Never run the merged kernel."""
         self.merge_from = math.inf
 

@@ -169,7 +169,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         model = copy.deepcopy(self.architecture).eval()
         for module in model.modules():
             if isinstance(module, FilterOp):
-                module.freeze_form()
+                module.count_stored()
         return model
 
     def _ops(self) -> list[FilterOp]:

@@ -71,8 +71,12 @@ class FilterOp(nn.Module, ABC):
         """Whether the op is one convolution in disguise, in training too."""
         return True
 
-    def freeze_form(self) -> None:
-        """Run the forward pass with the tensors that are stored, whatever would be faster."""
+    def count_stored(self) -> None:
+        """Change a copy so that its parameters and its forward pass are what reports count.
+
+        Parameters are those that are stored, and the forward pass runs with them, whatever would
+        be faster.
+        """
 
     # The layer
 

@@ -1,0 +1,138 @@
+"""The algorithm of LinearConv."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmcompress.core.clock import Clock
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
+from mmcompress.core.units_file import is_number
+from mmcompress.registry import MODELS
+
+from .mutator import LinearConvMutator
+from .op import LinearConv2d
+from .regularizer import correlation as correlation_loss
+from .regularizer import sparsity_loss
+from .threshold import steps_needed
+
+
+@MODELS.register_module()
+class LinearConv(FilterAlgorithm):
+    """LinearConv: a part of the filters, and linear combinations of them for the others.
+
+    Args:
+        architecture: See the base class.
+        mutator_cfg: A ``LinearConvMutator`` by default.
+        correlation: Weight of the loss that keeps primary filters uncorrelated,
+            ``loss_correlation``.
+        l1: Weight of the sum of the absolute combinations, ``loss_l1``; of variant ``sparse``.
+        loss_interval: The losses of the method are those of every so many batches.
+        mask_interval: Iterations between two looks at what is below the threshold; of ``sparse``.
+        threshold_step: Largest change of the threshold at such a look.
+        **kwargs: See the base class. ``init`` is ``'kaiming'`` or ``'qr'``.
+
+    Raises:
+        CompressionError: If a setting is wrong.
+
+    Source: Kahatapitiya & Rodrigo, "Exploiting the Redundancy in Convolutional Filters for
+    Parameter Reduction", arXiv:1907.11432, and their code for the intervals. Starting from a dense
+    network (``init='qr'``) is an addition.
+    """
+
+    mutator_type = LinearConvMutator
+
+    def __init__(
+        self,
+        architecture: BaseModel | dict,
+        mutator_cfg: dict | None = None,
+        correlation: float = 0.01,
+        l1: float = 0.01,
+        loss_interval: int = 10,
+        mask_interval: int = 500,
+        threshold_step: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        self.correlation = weight_of_loss(correlation, 'correlation')
+        self.l1 = weight_of_loss(l1, 'l1')
+        self.loss_interval = _interval(loss_interval, 'loss_interval')
+        self.mask_interval = _interval(mask_interval, 'mask_interval')
+        if not is_number(threshold_step) or not threshold_step > 0:
+            raise CompressionError(
+                f'threshold_step is {threshold_step!r}; it has to be a number above 0'
+            )
+        self.threshold_step = float(threshold_step)
+        super().__init__(architecture, mutator_cfg or dict(type='LinearConvMutator'), **kwargs)
+
+    def tick(self, clock: Clock) -> None:
+        """Look at the masks from time to time."""
+        if self._clock is None:
+            self._check_reach(clock)
+        super().tick(clock)
+        if clock.iteration and clock.iteration % self.mask_interval == 0:
+            for op in self._sparse():
+                op.update_mask(self.threshold_step)
+
+    def own_losses(self) -> dict[str, Tensor]:
+        """The base class's; from time to time ``loss_correlation`` and ``loss_l1``."""
+        losses = super().own_losses()
+        iteration = -1 if self._clock is None else self._clock.iteration
+        if (iteration + 1) % self.loss_interval:
+            return losses
+        if self.correlation:
+            primaries = [(op.primary, op.groups) for op in self._ops()]
+            losses['loss_correlation'] = self.correlation * correlation_loss(primaries)
+        sparse = self._sparse()
+        if self.l1 and sparse:
+            combinations = [op.combination for op in sparse]
+            losses['loss_l1'] = self.l1 * sparsity_loss(combinations)
+        return losses
+
+    @torch.no_grad()
+    def progress(self) -> dict[str, Any]:
+        """Sparsity over all combinations, and the mean of the thresholds; of ``sparse``."""
+        sparse = self._sparse()
+        if not sparse:
+            return {}
+        masked = sum(int((~op.mask).sum()) for op in sparse)
+        return dict(
+            sparsity=masked / sum(op.mask.numel() for op in sparse),
+            threshold=sum(float(op.threshold) for op in sparse) / len(sparse),
+        )
+
+    def _check_reach(self, clock: Clock) -> None:
+        """Warn of thresholds that stay too low; losses may still bring the weights down to them."""
+        looks = clock.max_iterations // self.mask_interval - clock.iteration // self.mask_interval
+        for layer, op in self._layers():
+            if not op.is_sparse:
+                continue
+            target = op.settings.target_sparsity
+            needed = steps_needed(op.combination, op.threshold, target, self.threshold_step)
+            if needed > looks:
+                print_log(
+                    f'threshold_step is {self.threshold_step:g} every mask_interval '
+                    f'{self.mask_interval} iterations, {looks} times in this run; for '
+                    f'target_sparsity {target} {layer!r} needs {needed:g} of these steps, unless '
+                    'loss_l1 makes its combinations smaller',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+                return
+
+    def _layers(self) -> list[tuple[str, LinearConv2d]]:
+        return [pair for unit in self.mutator.units.values() for pair in unit.ops.items()]
+
+    def _sparse(self) -> list[LinearConv2d]:
+        return [op for op in self._ops() if op.is_sparse]
+
+
+def _interval(value: Any, key: str) -> int:
+    if type(value) is not int or value < 1:
+        raise CompressionError(f'{key} is {value!r}; it has to be a positive integer')
+    return value

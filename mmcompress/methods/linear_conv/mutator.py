@@ -1,0 +1,76 @@
+"""The mutator of LinearConv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import nn
+
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_mutator import FilterMutator
+from mmcompress.core.filter_unit import FilterUnit
+from mmcompress.core.plain import Layers
+from mmcompress.registry import MODELS
+
+from .unit import PUBLISHED
+
+
+@MODELS.register_module()
+class LinearConvMutator(FilterMutator):
+    """Filter mutator whose units are convolutions of any kind, each by itself.
+
+    Args:
+        filter_unit_cfg: As in the base class. Without a keep ratio, half of the filters are
+            primary, as published.
+        parse_cfg: As in the base class; by default kernels and groups of any size count, and
+            layers of any width.
+        **kwargs: As in the base class.
+    """
+
+    unit_type = 'LinearConvUnit'
+
+    def __init__(
+        self,
+        filter_unit_cfg: dict | str | None = None,
+        parse_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        any_layer = dict(kernel_size='any', groups='any', min_channels=1)
+        if parse_cfg is None or isinstance(parse_cfg, dict):
+            parse_cfg = {**any_layer, **(parse_cfg or {})}
+        super().__init__(filter_unit_cfg, parse_cfg, **kwargs)
+
+    def _found(self, architecture: nn.Module) -> dict[str, tuple[list[str], dict]]:
+        """See the base class; without layers that have nothing to combine."""
+        found = super()._found(architecture)
+        alone = [name for name, (layers, _) in found.items() if _alone(architecture, layers)]
+        for name in alone:
+            print_log(
+                f'left dense: {name} has one filter in each group, nothing to combine',
+                logger='current',
+            )
+        if len(alone) == len(found):
+            raise CompressionError(
+                f'none of the {len(found)} convolutions found by parse_cfg has two filters in a '
+                'group, which LinearConv could combine'
+            )
+        return {name: unit for name, unit in found.items() if name not in alone}
+
+    @staticmethod
+    def _sized(units: dict[str, FilterUnit], target: Any) -> dict[str, FilterUnit]:
+        if target is None:
+            for unit in units.values():
+                if not unit.has_size and unit.choice is None:
+                    unit.primary_ratio = PUBLISHED
+        return FilterMutator._sized(units, target)
+
+    def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
+        """None: the static layers are those of the dense network."""
+        return {}
+
+
+def _alone(architecture: nn.Module, layers: list[str]) -> bool:
+    """Whether the groups of a convolution have one filter each."""
+    convs = [architecture.get_submodule(layer) for layer in layers]
+    return all(conv.out_channels == conv.groups for conv in convs)

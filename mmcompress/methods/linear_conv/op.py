@@ -1,0 +1,164 @@
+"""The op of LinearConv: some filters are linear combinations of the others."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmcompress.core.filter_op import FilterOp, Static, double
+from mmcompress.core.remembered import Remembered
+from mmcompress.registry import MODELS
+
+from .filters import materialise
+from .settings import Settings
+from .threshold import keep_mask, next_threshold, sparsity
+
+
+@MODELS.register_module()
+class LinearConv2d(FilterOp):
+    """Convolution whose filters are p primary ones and linear combinations of them.
+
+    In each of the G groups of the convolution, ``W = [P; A P]``: combinations are of the filters
+    of one group. Channels keep the order that they have in the dense layer, whichever of its
+    filters are primary.
+
+    The kernel is made once a forward pass where gradients are wanted, otherwise once for as long
+    as its parts don't change.
+
+    Args:
+        conv: The dense convolution to stand in for; it has n filters.
+        **settings: See :class:`~mmcompress.methods.linear_conv.settings.Settings`.
+
+    Attributes:
+        settings: The settings.
+        primary: ``Tensor[G p, c / G, kh, kw]``.
+        combination: ``A``, ``Tensor[G, n / G - p, p]``; of variants ``linear`` and ``sparse``.
+        left: ``Tensor[G, n / G - p, r]``, and
+        right: ``Tensor[G, r, p]``, whose product is ``A``; of ``lowrank`` and ``rankratio``.
+        mask: ``Tensor[G, n / G - p, p]``, the entries of ``A`` that count; of ``sparse``.
+        threshold: ``Tensor[]``, what they have to exceed; of ``sparse``.
+        order: ``Tensor[n]``, for each filter its row in the stack of ``[P; A P]`` of all groups.
+        bias: ``Tensor[n]`` or ``None``.
+
+    Raises:
+        CompressionError: If a setting is wrong, or a rank larger than the layer.
+
+    Source: Kahatapitiya & Rodrigo, "Exploiting the Redundancy in Convolutional Filters for
+    Parameter Reduction", arXiv:1907.11432. Combining within groups, the order of the filters and
+    the scale of random starts are ours.
+    """
+
+    def __init__(self, conv: nn.Conv2d, **settings: Any) -> None:
+        super().__init__(conv)
+        self.settings = Settings(**settings)
+        each = conv.out_channels // conv.groups
+        count = self.settings.num_primary(each)
+        rank = self.settings.rank_of(count)
+        self.num_primary, combined = count, each - count
+        like, groups = conv.weight, conv.groups
+        self.primary = nn.Parameter(like.new_empty(groups * count, *conv.weight.shape[1:]))
+        # As if all filters were random ones: `fan_out` is that of the dense layer.
+        fan_out = each * math.prod(conv.kernel_size)
+        nn.init.normal_(self.primary, std=math.sqrt(2 / fan_out))
+        if rank is not None:
+            self.factors = ('primary', 'left', 'right')
+            self.left = _uniform(like, 1 / rank, groups, combined, rank)
+            self.right = _uniform(like, 1 / count, groups, rank, count)
+        else:
+            self.factors = ('primary', 'combination')
+            self.combination = _uniform(like, 1 / count, groups, combined, count)
+        sparse = self.is_sparse
+        mask = torch.ones_like(self.combination, dtype=torch.bool) if sparse else None
+        self.register_buffer('mask', mask)
+        self.register_buffer('threshold', like.new_zeros(()) if sparse else None)
+        self.register_buffer('order', torch.arange(conv.out_channels, device=like.device))
+        self.bias = None if conv.bias is None else nn.Parameter(torch.zeros_like(conv.bias))
+        self._kernel = Remembered()
+        self.__dict__['_counted'] = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
+        return self._conv(x, self.kernel(), self.bias, self.groups)
+
+    def kernel(self) -> Tensor:
+        """:meth:`filters`, made again only if they have changed or gradients are wanted."""
+        if self._counted is not None:
+            return self._counted
+        sources = [*self.weights(), self.order, *([self.mask] if self.is_sparse else [])]
+        return self._kernel(sources, self.filters)
+
+    def filters(self) -> Tensor:
+        """See the base class; in the data type of the parameters."""
+        # Sums of many products are no work for half precision.
+        with torch.autocast(self.primary.device.type, enabled=False):
+            return self._materialise(self.primary, self.combinations())
+
+    def combinations(self) -> tuple[Tensor, ...]:
+        """``A``, without what is masked, or its two factors."""
+        if self.is_sparse:
+            return (self.combination * self.mask,)
+        return tuple(getattr(self, name) for name in self.factors[1:])
+
+    def _materialise(self, primary: Tensor, combinations: tuple[Tensor, ...]) -> Tensor:
+        return materialise(primary, combinations, self.order, self.groups, self.dense_shape)
+
+    def train(self, mode: bool = True) -> LinearConv2d:
+        """See torch; a change of mode is when moving averages may have been swapped in."""
+        self._kernel.forget()
+        return super().train(mode)
+
+    # Sparse combinations
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether entries of the combinations become zero."""
+        return self.settings.variant == 'sparse'
+
+    @property
+    def sparsity(self) -> Tensor:
+        """Share of the combinations' entries that are masked, ``Tensor[]``."""
+        return sparsity(self.mask)
+
+    @torch.no_grad()
+    def update_mask(self, step: float) -> None:
+        """Mask the entries below the threshold, and move the threshold.
+
+        Args:
+            step: Largest change of the threshold.
+        """
+        self.mask.copy_(keep_mask(self.combination, self.threshold))
+        target = self.settings.target_sparsity
+        self.threshold.copy_(next_threshold(self.threshold, self.sparsity, target, step))
+
+    # What is stored, and what is static
+
+    def stored_factors(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """See :func:`~mmcompress.core.factors.factored_state`."""
+        from .storage import stored
+
+        return stored(self)
+
+    @torch.no_grad()
+    def count_stored(self) -> None:
+        """See the base class; masked entries are not stored."""
+        self.__dict__['_counted'] = self.filters()
+        if self.is_sparse:
+            self.combination = nn.Parameter(self.combination[self.mask])
+
+    def _static(self, form: str) -> Static:
+        parts = tuple(double(tensor) for tensor in self.combinations())
+        return self._plain(self._materialise(double(self.primary), parts), double(self.bias))
+
+    def extra_repr(self) -> str:
+        """Settings of the convolution and of its filters."""
+        own = ', '.join(f'{key}={value!r}' for key, value in self.settings.own.items())
+        return f'{super().extra_repr()}, primary={self.num_primary}, {own}'
+
+
+def _uniform(like: Tensor, variance: float, *shape: int) -> nn.Parameter:
+    """Random factors; of such variance that combinations are as large as the primary filters."""
+    bound = math.sqrt(3 * variance)
+    return nn.Parameter(like.new_empty(shape).uniform_(-bound, bound))

@@ -1,0 +1,129 @@
+"""The unit of LinearConv: one convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.filter_op import FilterOp
+from mmcompress.core.filter_unit import RANDOM, FilterUnit
+from mmcompress.registry import MODELS
+
+from .init import fit_linear_conv
+from .op import LinearConv2d
+from .settings import Settings
+
+#: ``primary_ratio`` where nothing else says how many filters are primary.
+PUBLISHED = 0.5
+
+
+@MODELS.register_module()
+class LinearConvUnit(FilterUnit):
+    """A convolution whose filters are combinations of some of them.
+
+    Args:
+        name: See the base class.
+        layers: One layer.
+        variant: See :class:`~mmcompress.methods.linear_conv.settings.Settings`, as for the next
+            four.
+        primary_ratio: ``None`` takes as many primary filters as ``choice`` leaves parameters for.
+        rank: See there.
+        rank_ratio: See there.
+        target_sparsity: See there.
+        **kwargs: See the base class. ``init='qr'`` takes primary filters from the dense network.
+
+    Raises:
+        CompressionError: If a setting is wrong, or doesn't fit the layer.
+    """
+
+    inits = (RANDOM, 'qr')
+
+    def __init__(
+        self,
+        name: str,
+        layers: list[str],
+        variant: str = 'linear',
+        primary_ratio: float | None = None,
+        rank: int | None = None,
+        rank_ratio: float | None = None,
+        target_sparsity: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, layers, **kwargs)
+        if len(layers) > 1:
+            raise CompressionError(
+                f'filter unit {name!r} has {len(layers)} layers ({layers[0]}, {layers[1]}, ...); '
+                "combinations are of filters of one layer: set parse_cfg.rule to 'layer'"
+            )
+        self.primary_ratio = primary_ratio
+        self._settings = dict(
+            variant=variant, rank=rank, rank_ratio=rank_ratio, target_sparsity=target_sparsity
+        )
+        self._read_settings()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, as an op takes them."""
+        return self._read_settings()
+
+    def _read_settings(self) -> Settings:
+        ratio = PUBLISHED if self.primary_ratio is None else self.primary_ratio
+        try:
+            return Settings(primary_ratio=ratio, **self._settings)
+        except CompressionError as error:
+            raise CompressionError(f'filter unit {self.name!r}: {error}') from None
+
+    @property
+    def has_size(self) -> bool:
+        """Whether ``primary_ratio`` is given."""
+        return self.primary_ratio is not None
+
+    @property
+    def init_args(self) -> dict[str, Any]:
+        """The settings that the variant has."""
+        return dict(primary_ratio=self.primary_ratio, **self.settings.own)
+
+    def settle(self, convs: list[nn.Conv2d]) -> None:
+        """See the base class."""
+        [conv] = convs
+        each, size = conv.out_channels // conv.groups, conv.weight[0].numel()
+        try:
+            if self.primary_ratio is None:
+                self.primary_ratio = self._affordable(each, size) / each
+            self.settings.rank_of(self.settings.num_primary(each))
+        except CompressionError as error:
+            raise CompressionError(f'filter unit {self.name!r}: {error}') from None
+
+    def _affordable(self, each: int, size: int) -> int:
+        """The most primary filters of a group of ``each`` that ``choice`` leaves room for."""
+        budget = self.affordable(each * size, 0, 1)
+        settings = self.settings
+        least = settings.rank or 1
+        counts = range(least, each)
+        fitting = [p for p in counts if settings.num_weights(each, p, size) <= budget]
+        if not fitting:
+            cost = settings.num_weights(each, least, size) / (each * size) if least < each else 1
+            raise CompressionError(
+                f'{self.choice!r} of the parameters cannot be kept: {least} primary filters of '
+                f'{each} take {cost:.3g}; leave the layer out with parse_cfg.exclude'
+            )
+        return fitting[-1]
+
+    def make_ops(self, convs: list[nn.Conv2d]) -> list[FilterOp]:
+        """See the base class."""
+        return [LinearConv2d(conv, **self.init_args) for conv in convs]
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights once trained; of sparse combinations those that are to be left."""
+        [op] = self.ops.values()
+        each, size = op.out_channels // op.groups, op.primary[0].numel()
+        return op.groups * self.settings.num_weights(each, op.num_primary, size)
+
+    def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
+        """See the base class."""
+        [op] = self.ops.values()
+        rank = self.settings.rank_of(op.num_primary)
+        return [fit_linear_conv(weights[0], op.groups, op.num_primary, rank)]
