@@ -1,10 +1,11 @@
-"""Data sets that are embedded in the installation: no download, nothing written.
+"""Data sets that are embedded in the installation (no download, nothing written), and SVHN.
 
-Classification has a data set of its own. Detection, segmentation and pose use their libraries' own
-data sets, which read ``digits://``, see :mod:`mmcompress.datasets.files`.
+Classification of the embedded digits has a data set of its own. Detection, segmentation and pose
+use their libraries' own data sets, which read ``digits://``, see :mod:`mmcompress.datasets.files`.
 """
 
 from .classification import DigitsClassification
 from .files import DigitsBackend
+from .svhn import SVHN
 
-__all__ = ['DigitsBackend', 'DigitsClassification']
+__all__ = ['SVHN', 'DigitsBackend', 'DigitsClassification']
