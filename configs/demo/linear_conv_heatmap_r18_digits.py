@@ -1,0 +1,7 @@
+# LinearConv on the pose estimator of the demo, all of it: the dense network, then half of the
+# parameters of 3x3 convolutions in its backbone, which start from the dense ones, then the exported
+# network.
+stages = [
+    dict(name='dense', config='dense_heatmap_r18_digits.py'),
+    dict(name='finetune', config='linear_conv_heatmap_r18_digits_finetune.py'),
+]
