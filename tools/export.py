@@ -19,6 +19,7 @@ import mmcompress  # noqa: F401
 # isort: split
 from rich.console import Console
 
+from mmcompress.core.export import STORES
 from mmcompress.engine.exporting import PREFERENCES, export_checkpoint
 from mmcompress.engine.image_shape import add_shape_argument, image_shape
 from mmcompress.engine.launch import add_config_arguments, load_config, results_on_stdout, run
@@ -51,6 +52,13 @@ def parse_args() -> argparse.Namespace:
         'whichever has the fewest MACs, parameters, or takes the least time (measured here)',
     )
     parser.add_argument(
+        '--store',
+        choices=STORES,
+        default='weights',
+        help='what compact.pth holds of layers whose weights are made of factors; whatever loads '
+        'the file through compact.py, or by mmcompress.load_compact, makes the weights again',
+    )
+    parser.add_argument(
         '--report',
         action='store_true',
         help='parameters, MACs and latency of the exported model beside the dense one',
@@ -79,6 +87,7 @@ def main() -> None:
             args.prefer,
             shape,
             args.report,
+            args.store,
         )
     if args.json:
         print(json.dumps(result, indent=2))
@@ -89,8 +98,9 @@ def main() -> None:
             forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
             print(f'layers with a basis: {forms}')
         print(
-            f'written to {out}; largest difference to the trained model '
-            f'{result["max_difference"]:.2g} on random images and {result["batches"]} batches'
+            f'written to {out} ({args.store}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
+            f'difference to the trained model {result["max_difference"]:.2g} on random images and '
+            f'{result["batches"]} batches'
         )
 
 

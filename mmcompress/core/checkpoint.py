@@ -12,6 +12,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from .errors import CompressionError, first_line
+from .factors import check_specs, materialise
 
 #: Types of ``init_cfg`` that load a checkpoint; new-style configs name the class itself.
 PRETRAINED = ('Pretrained', 'mmengine.Pretrained', 'PretrainedInit', PretrainedInit)
@@ -40,10 +41,11 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         path: A file, or any address that mmengine loads from.
 
     Returns:
-        The checkpoint, with a ``state_dict``.
+        The checkpoint, with a ``state_dict``; weights that are stored as factors are made of them.
 
     Raises:
-        CompressionError: If there is no such file, it isn't a checkpoint, or it would run code.
+        CompressionError: If there is no such file, it isn't a checkpoint, it would run code, or
+            factors are missing.
     """
     path = str(path)
     local = '://' not in path
@@ -69,7 +71,24 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         content = {'state_dict': content}
     if not isinstance(content, dict) or not _is_state_dict(content['state_dict']):
         raise CompressionError(f'checkpoint: {path!r} holds no state_dict')
+    if 'factors' in content:
+        specs = check_specs(content.pop('factors'), f'checkpoint: {path!r}')
+        content['state_dict'] = materialise(content['state_dict'], specs)
     return content
+
+
+def load_compact(path: str | Path) -> dict[str, Tensor]:
+    """The weights of an exported network by name, also of one that is stored as factors.
+
+    For a network that mmengine didn't build from the export's ``compact.py``.
+
+    Raises:
+        CompressionError: See :func:`load_checkpoint_file`.
+
+    Example:
+        >>> model.load_state_dict(mmcompress.load_compact('compact.pth'))  # doctest: +SKIP
+    """
+    return load_checkpoint_file(path)['state_dict']
 
 
 def _is_state_dict(state: Any) -> bool:

@@ -17,8 +17,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from .algorithm import CompressionAlgorithm, build_architecture
-from .checkpoint import load_into
+from .checkpoint import check_fits, load_checkpoint_file
 from .errors import CompressionError
+from .factors import factored_state
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
 from .partial_add import partial_adds_of
@@ -29,6 +30,8 @@ from .subnet import layer_widths, to_static
 TOLERANCE = 1e-5
 FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
 ONNX_FILE = 'compact.onnx'
+#: What ``compact.pth`` may hold.
+STORES = ('weights', 'factors')
 
 
 def export(
@@ -40,6 +43,7 @@ def export(
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
     forms: dict[str, str] | None = None,
+    store: str = 'weights',
 ) -> dict[str, Any]:
     """Write the static model of a trained algorithm.
 
@@ -60,18 +64,25 @@ def export(
         onnx_shape: ``(channels, height, width)``; also write ``compact.onnx``, as
             :func:`~mmcompress.core.onnx.export_onnx` does.
         forms: See :func:`~mmcompress.core.subnet.to_static`.
+        store: What ``compact.pth`` holds, one of :data:`STORES`: weights, or the factors that they
+            are made of when they are loaded, where layers have some.
 
     Returns:
-        ``max_difference`` between the outputs, the number of ``batches`` compared, and the
-        paths ``checkpoint``, ``config`` and ``subnet``; with ``onnx_shape`` also what
-        ``export_onnx`` returns.
+        ``max_difference`` between the outputs, the number of ``batches`` compared, the paths
+        ``checkpoint``, ``config`` and ``subnet``, and ``checkpoint_bytes``, the size of the first;
+        with ``onnx_shape`` also what ``export_onnx`` returns.
 
     Raises:
         CompressionError: If the outputs differ by 1e-5 or more (of the largest, where sums are
             taken in another order: batch norms folded, channels removed), files are in the
-            way, training has not come far enough, or the model can't be written as ONNX; nothing
-            is written then.
+            way, training has not come far enough, no layer has factors to store or norms are to
+            be folded into them, or the model can't be written as ONNX; nothing is written then.
     """
+    if store == 'factors' and fold_bn:
+        raise CompressionError(
+            "store is 'factors', and batch norms are to be folded (--fold-bn), which changes the "
+            "weights that factors make; leave the norms, or set store to 'weights'"
+        )
     unfinished = algorithm.unfinished()
     if unfinished:
         raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')
@@ -104,13 +115,18 @@ def export(
         subnet['partial_adds'] = partial_adds
     if fold_bn:
         subnet['folded'] = fold_norms(static)
+    content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
+    if store == 'factors':
+        content['state_dict'], content['factors'] = factored_state(algorithm, static)
+        subnet['factors'] = content['factors']
+    else:
+        content['state_dict'] = {key: value.cpu() for key, value in static.state_dict().items()}
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent) as scratch:
         stage = Path(scratch)
         (stage / 'fix_subnet.json').write_text(json.dumps(subnet, indent=1), encoding='utf-8')
-        state = {key: value.cpu() for key, value in static.state_dict().items()}
-        meta = {'dataset_meta': getattr(algorithm, 'dataset_meta', None)}
-        torch.save(dict(meta=meta, state_dict=state), stage / 'compact.pth')
+        torch.save(content, stage / 'compact.pth')
+        written = dict(checkpoint_bytes=(stage / 'compact.pth').stat().st_size)
         _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
         rebuilt = _rebuild(stage)
         # Where sums are taken in another order, rounding grows with what is summed.
@@ -121,9 +137,8 @@ def export(
                 f'the exported model differs from the trained one by {difference:.3g} (at most '
                 f'{TOLERANCE:g} is allowed); nothing was written'
             )
-        written = {}
         if onnx_shape is not None:
-            written = export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape)
+            written |= export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape)
             written['onnx'] = str(out_dir / ONNX_FILE)
         out_dir.mkdir(exist_ok=True)
         (out_dir / ONNX_FILE).unlink(missing_ok=True)  # of an earlier export
@@ -238,5 +253,8 @@ def _rebuild(folder: Path) -> BaseModel:
     """Build the model from an export's files, as a user would."""
     cfg = Config.fromfile(folder / 'compact.py')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
-    load_into(model, folder / 'compact.pth')
+    path = folder / 'compact.pth'
+    check_fits(model, load_checkpoint_file(path)['state_dict'], path)
+    # The tensors as they are in the file: the model makes weights of factors itself.
+    model.load_state_dict(torch.load(path, map_location='cpu', weights_only=True)['state_dict'])
     return model.eval()

@@ -16,6 +16,7 @@ from mmcompress.registry import MODELS
 from .algorithm import CompressionAlgorithm, build_architecture
 from .channels import UnitConfig
 from .errors import CompressionError, nearest
+from .factors import check_specs, materialise_on_loading
 from .folding import fold_norms
 from .narrow import channels_of, groups_of, is_narrowable, narrow
 from .partial_add import add_partially, name_before
@@ -61,6 +62,7 @@ def sub_model(
         resize(model, subnet['layers'])
         _restore_partial_adds(model, subnet.get('partial_adds', {}))
         fold_norms(model, subnet.get('folded', ()))
+        _accept_factors(model, subnet.get('factors', {}))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
         for module in model.modules():
@@ -156,10 +158,7 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
     for name, widths in layers.items():
         layer = modules.get(name)
         if layer is None or not is_narrowable(layer):
-            raise CompressionError(
-                f'fix_subnet: {type(model).__name__} has no layer {name!r}; the nearest are '
-                f'{nearest(name, modules)}'
-            )
+            raise _no_layer(model, name)
         dense = channels_of(layer)
         if not _fit(widths, dense):
             raise CompressionError(
@@ -184,10 +183,7 @@ def _replace(model: nn.Module, replaced: dict[str, Layers]) -> None:
     modules = dict(model.named_modules())
     for name, layers in replaced.items():
         if name not in modules:
-            raise CompressionError(
-                f'fix_subnet: {type(model).__name__} has no layer {name!r}; the nearest are '
-                f'{nearest(name, modules)}'
-            )
+            raise _no_layer(model, name)
         try:
             replace_module(model, name, build(layers))
         except CompressionError as error:
@@ -207,6 +203,24 @@ def _restore_partial_adds(model: nn.Module, partial_adds: dict[str, dict[str, in
             )
     kept = {name: torch.arange(entry['channels']) for name, entry in partial_adds.items()}
     add_partially(model, kept, {name: entry['of'] for name, entry in partial_adds.items()})
+
+
+def _accept_factors(model: nn.Module, factors: dict[str, dict[str, Any]]) -> None:
+    """Let a checkpoint bring factors of weights, for the layers that may have some."""
+    modules = dict(model.named_modules())
+    for name in check_specs(factors, 'fix_subnet'):
+        if name not in modules:
+            raise _no_layer(model, name)
+    if factors:
+        materialise_on_loading(model, factors)
+
+
+def _no_layer(model: nn.Module, name: str) -> CompressionError:
+    names = dict(model.named_modules())
+    return CompressionError(
+        f'fix_subnet: {type(model).__name__} has no layer {name!r}; the nearest are '
+        f'{nearest(name, names)}'
+    )
 
 
 def _fit(widths: object, dense: tuple[int, int]) -> bool:

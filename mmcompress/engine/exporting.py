@@ -35,6 +35,7 @@ def export_checkpoint(
     prefer: str = 'macs',
     shape: Sequence[int] | None = None,
     with_report: bool = False,
+    store: str = 'weights',
 ) -> dict[str, Any]:
     """Build the algorithm of a config, load its checkpoint and export it.
 
@@ -50,6 +51,7 @@ def export_checkpoint(
             :data:`PREFERENCES`: MACs, parameters, or time, which is measured.
         shape: ``(channels, height, width)`` of an image; needed to measure time.
         with_report: Compare parameters, MACs and time of the dense and the exported model.
+        store: See :func:`~mmcompress.core.export.export`.
 
     Returns:
         What :func:`~mmcompress.core.export.export` returns; ``forms``, how many layers take each
@@ -63,7 +65,7 @@ def export_checkpoint(
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
     data = _validation_batches(cfg, batches)
     forms = static_forms(algorithm, prefer, shape)
-    result = export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape, forms)
+    result = export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape, forms, store)
     if forms:
         result['forms'] = dict(Counter(forms.values()))
     if with_report:

@@ -14,6 +14,7 @@ from mmcompress.registry import MODELS
 
 from .filters import materialise
 from .settings import Settings
+from .storage import stored
 from .threshold import keep_mask, next_threshold, sparsity
 
 
@@ -137,8 +138,6 @@ class LinearConv2d(FilterOp):
 
     def stored_factors(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """See :func:`~mmcompress.core.factors.factored_state`."""
-        from .storage import stored
-
         return stored(self)
 
     @torch.no_grad()
