@@ -91,7 +91,31 @@ def shared_basis(architecture=None, settings=None, **kwargs):
     )
 
 
-METHODS = dict(filter_basis=filter_basis, shared_basis=shared_basis)
+def linear_conv(architecture=None, settings=None, **kwargs):
+    """Sparse combinations in three layers, each by itself."""
+    settings = dict(variant='sparse', target_sparsity=0.5, **(settings or {}))
+    if kwargs.get('init') == 'svd':
+        kwargs['init'] = 'qr'  # its own way to start from dense weights
+    return dict(
+        type='mmcompress.LinearConv',
+        architecture=dict(type='mmengine.BasisNet', **(architecture or {})),
+        mutator_cfg=dict(
+            type='LinearConvMutator',
+            parse_cfg=dict(include=[f'backbone.{name}' for name in CONVS]),
+            filter_unit_cfg=dict(default_args=settings),
+        ),
+        **dict(dict(loss_interval=2, mask_interval=2, threshold_step=0.1), **kwargs),
+    )
+
+
+SHARING = dict(filter_basis=filter_basis, shared_basis=shared_basis)
+METHODS = dict(SHARING, linear_conv=linear_conv)
+#: The weights of the losses that methods have of their own.
+EXTRA = {
+    filter_basis: lambda weight: {},
+    shared_basis: lambda weight: dict(orthogonality=weight),
+    linear_conv: lambda weight: dict(correlation=weight, l1=weight),
+}
 BN = dict(norm_cfg=dict(type='BN'))
 
 
@@ -99,6 +123,12 @@ BN = dict(norm_cfg=dict(type='BN'))
 def method(request):
     """Config factory of each method."""
     return METHODS[request.param]
+
+
+@pytest.fixture(params=SHARING)
+def sharing(request):
+    """Config factory of each method whose layers share tensors."""
+    return SHARING[request.param]
 
 
 @pytest.fixture
@@ -145,10 +175,10 @@ def ops_of(algorithm):
 # What is shared
 
 
-def test_shared_parameters_are_counted_and_saved_once(method):
-    algorithm = MODELS.build(method())
+def test_shared_parameters_are_counted_and_saved_once(sharing):
+    algorithm = MODELS.build(sharing())
     names = [name for name, _ in algorithm.named_parameters() if 'shared_basis' in name]
-    owners = ['conv1'] if method is filter_basis else ['conv1', 'conv3']
+    owners = ['conv1'] if sharing is filter_basis else ['conv1', 'conv3']
     assert names == [f'architecture.backbone.{name}.shared_basis' for name in owners]
     assert [key for key in algorithm.state_dict() if 'shared_basis' in key] == names
     parameters = list(algorithm.parameters())
@@ -156,7 +186,7 @@ def test_shared_parameters_are_counted_and_saved_once(method):
     # By the formulas: b s k k + sum n g b, and (s + 2 u) c k k + sum n (s + u).
     kept = sum(op.coefficients.numel() for op in ops_of(algorithm))
     kept += sum(p.numel() for name, p in algorithm.named_parameters() if name.endswith('_basis'))
-    if method is filter_basis:
+    if sharing is filter_basis:
         assert kept == 6 * 4 * 9 + (8 + 8 + 16) * 2 * 6
     else:
         assert kept == (4 + 2 * 2) * 72 + 2 * 8 * 6 + 8 * 72 + 16 * 8
@@ -164,8 +194,8 @@ def test_shared_parameters_are_counted_and_saved_once(method):
 
 
 @pytest.mark.parametrize('dtype', [torch.double, torch.half, torch.bfloat16])
-def test_moved_together(method, dtype):
-    algorithm = MODELS.build(method()).to(dtype)
+def test_moved_together(sharing, dtype):
+    algorithm = MODELS.build(sharing()).to(dtype)
     one, two, _ = ops_of(algorithm)
     assert two.owner is one
     assert two.basis().dtype == one.shared_basis.dtype == dtype
@@ -175,8 +205,8 @@ def test_moved_together(method, dtype):
     assert {p.dtype for p in static.parameters()} == {dtype}
 
 
-def test_deep_copies_share_among_themselves(method):
-    algorithm = MODELS.build(method())
+def test_deep_copies_share_among_themselves(sharing):
+    algorithm = MODELS.build(sharing())
     other = copy.deepcopy(algorithm)
     one, two, _ = ops_of(other)
     assert two.owner is one is not ops_of(algorithm)[0]
@@ -202,12 +232,12 @@ def test_a_copy_is_fitted_without_touching_the_original(method, dense):
     for key, value in algorithm.state_dict().items():
         assert torch.equal(value, before[key]), key
     changed = [key for key, value in other.state_dict().items() if not value.equal(before[key])]
-    assert any('shared_basis' in key for key in changed)
+    assert any('shared_basis' in key or 'primary' in key for key in changed)
 
 
-def test_gradients_of_all_layers_add_up(method):
+def test_gradients_of_all_layers_add_up(sharing):
     """What the owner gets is the sum over its own and the other layers' use."""
-    algorithm = MODELS.build(method()).double()
+    algorithm = MODELS.build(sharing()).double()
     one, two, _ = ops_of(algorithm)
     x = torch.randn(2, 8, 6, 6, dtype=torch.double)
     alone = []
@@ -221,8 +251,8 @@ def test_gradients_of_all_layers_add_up(method):
     torch.testing.assert_close(one.shared_basis.grad, sum(alone), rtol=1e-12, atol=1e-12)
 
 
-def test_moving_average_follows_the_shared_parameters(method):
-    algorithm = MODELS.build(method(settings=BN))
+def test_moving_average_follows_the_shared_parameters(sharing):
+    algorithm = MODELS.build(sharing(settings=BN))
     average = ExponentialMovingAverage(algorithm, momentum=0.25)
     key = 'architecture.backbone.conv1.shared_basis'
     expected = None
@@ -237,8 +267,8 @@ def test_moving_average_follows_the_shared_parameters(method):
     assert not torch.equal(one.shared_basis, ops_of(algorithm)[0].shared_basis)
 
 
-def test_optimizer_groups(method):
-    algorithm = MODELS.build(method(settings=BN))
+def test_optimizer_groups(sharing):
+    algorithm = MODELS.build(sharing(settings=BN))
     cfg = dict(
         optimizer=dict(type='SGD', lr=1.0, weight_decay=0.1),
         paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={'shared_basis': dict(lr_mult=0.5)}),
@@ -254,7 +284,7 @@ def test_optimizer_groups(method):
 
 def test_half_precision(method):
     """Under autocast the added losses are those of full precision, and a step changes all."""
-    extra = {} if method is filter_basis else dict(orthogonality=2.0)
+    extra = EXTRA[method](2.0)
     algorithm = MODELS.build(method(**extra))
     (batch,) = batches(1)
     full = algorithm.loss(**batch)
@@ -289,6 +319,10 @@ RESUMED = dict(
     shared_svd=lambda path: shared_basis(
         dict(init_cfg=dict(type='Pretrained', checkpoint=path)), init='svd', reconstruction=0.5
     ),
+    linear=lambda path: linear_conv(l1=0.1),
+    linear_svd=lambda path: linear_conv(
+        dict(init_cfg=dict(type='Pretrained', checkpoint=path)), init='svd', reconstruction=0.5
+    ),
 )
 
 
@@ -314,8 +348,9 @@ def test_resumed_equals_uninterrupted(case, make_runner, dense):
             assert torch.equal(value, dense[0].state_dict()[name])
     teachers = [key for key in state if key.endswith('teacher')]
     assert len(teachers) == (3 if 'svd' in case else 0)
-    assert not torch.equal(start['architecture.backbone.conv1.shared_basis'],
-                           state['architecture.backbone.conv1.shared_basis'])  # fmt: skip
+    moved = [key for key, value in start.items() if not torch.equal(value, state[key])]
+    learned = ['primary', 'mask', 'threshold'] if 'linear' in case else ['shared_basis']
+    assert {f'architecture.backbone.conv1.{name}' for name in learned} <= {*moved}
     for one, other in zip(*(end['optimizer']['state'].values() for end in ends), strict=True):
         assert torch.equal(one['momentum_buffer'], other['momentum_buffer'])
 
@@ -363,7 +398,8 @@ def test_dense_checkpoint(method, dense, init, through):
     for key in ('backbone.conv0.weight', 'backbone.bn3.running_var', 'head.weight'):
         assert torch.equal(algorithm.architecture.state_dict()[key], model.state_dict()[key])
     assert torch.equal(ops_of(algorithm)[1].bias, model.backbone.conv2.bias)
-    key = 'architecture.backbone.conv2.coefficients'
+    name = 'combination' if method is linear_conv else 'coefficients'
+    key = f'architecture.backbone.conv2.{name}'
     kept = torch.equal(own[key], algorithm.state_dict()[key])
     assert kept == (init == 'kaiming')
     for unit in algorithm.mutator.units.values():
@@ -459,23 +495,23 @@ def test_checkpoint_round_trip(method, dense):
     assert torch.equal(algorithm.eval()(x), other.eval()(x))
 
 
-def test_checkpoint_of_another_rank(method):
-    state = MODELS.build(method()).state_dict()
-    cfg = method()
+def test_checkpoint_of_another_rank(sharing):
+    state = MODELS.build(sharing()).state_dict()
+    cfg = sharing()
     units = cfg['mutator_cfg']['filter_unit_cfg']['units']
-    name, key = ('all', 'num_filters') if method is filter_basis else ('pair', 'shared_rank')
+    name, key = ('all', 'num_filters') if sharing is filter_basis else ('pair', 'shared_rank')
     units[name]['init_args'][key] = 3
     other = MODELS.build(cfg)
     with pytest.raises(RuntimeError, match='size mismatch'):
         other.load_state_dict(state)
 
 
-def test_own_copies_of_shared_tensors(method):
+def test_own_copies_of_shared_tensors(sharing):
     """A checkpoint may have a copy for every layer, as long as they are equal."""
-    state = copy.deepcopy(MODELS.build(method()).state_dict())
+    state = copy.deepcopy(MODELS.build(sharing()).state_dict())
     key = 'architecture.backbone.{}.shared_basis'
     state[key.format('conv2')] = state[key.format('conv1')].clone()
-    algorithm = MODELS.build(method())
+    algorithm = MODELS.build(sharing())
     algorithm.load_state_dict(state)
     assert torch.equal(ops_of(algorithm)[1].owner.shared_basis, state[key.format('conv2')])
     state[key.format('conv2')][0, 0] += 1
@@ -513,7 +549,7 @@ def test_reconstruction_loss(method, dense):
 
 
 def test_no_extra_loss_by_weight_zero(method):
-    extra = {} if method is filter_basis else dict(orthogonality=0.0)
+    extra = EXTRA[method](0.0)
     algorithm = MODELS.build(method(**extra))
     assert algorithm.own_losses() == {}
     assert list(algorithm.loss(**batches(1)[0])) == ['loss']
@@ -558,6 +594,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, dense):
         filter_basis=filter_basis(settings=dict(BN, act_cfg=dict(type='ReLU'))),
         shared_basis=shared_basis(orthogonality=1.0, settings=BN),
         taught=shared_basis(orthogonality=1.0, reconstruction=1.0),
+        linear_conv=linear_conv(correlation=1.0, l1=1.0),
     ).items():
         algorithm = MODELS.build(cfg)
         if name == 'taught':
@@ -584,7 +621,8 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, dense):
         algorithm = MODELS.build(one['cfg'])
         algorithm.load_state_dict(one['state'])
         train(algorithm.eval(), one['batches'])
-        key = 'architecture.backbone.conv1.shared_basis'
+        learned = 'primary' if 'linear' in name else 'shared_basis'
+        key = f'architecture.backbone.conv1.{learned}'
         assert (algorithm.state_dict()[key] - one['state'][key]).abs().max() > 1e-3
         states = [torch.load(tmp_path / f'{name}{rank}.pth') for rank in range(2)]
         for key, value in algorithm.state_dict().items():
