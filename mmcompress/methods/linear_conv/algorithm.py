@@ -108,18 +108,20 @@ class LinearConv(FilterAlgorithm):
 
     def _check_reach(self, clock: Clock) -> None:
         """Warn of thresholds that stay too low; losses may still bring the weights down to them."""
-        looks = clock.max_iterations // self.mask_interval - clock.iteration // self.mask_interval
+        last = (clock.max_iterations - 1) // self.mask_interval
+        looks = last - clock.iteration // self.mask_interval
         for layer, op in self._layers():
             if not op.is_sparse:
                 continue
-            target = op.settings.target_sparsity
-            needed = steps_needed(op.combination, op.threshold, target, self.threshold_step)
-            if needed > looks:
+            target, step = op.settings.target_sparsity, self.threshold_step
+            needed = steps_needed(op.combination, op.threshold, target, step)
+            if needed >= max(looks, 1):  # the last step is one that no mask sees
+                # Steps get shorter where the target is near.
+                enough = f'; {2 * needed * step / looks:.1g} would do' if looks else ''
                 print_log(
-                    f'threshold_step is {self.threshold_step:g} every mask_interval '
-                    f'{self.mask_interval} iterations, {looks} times in this run; for '
-                    f'target_sparsity {target} {layer!r} needs {needed:g} of these steps, unless '
-                    'loss_l1 makes its combinations smaller',
+                    f'threshold_step is {step:g} and mask_interval {self.mask_interval}, which '
+                    f'makes {looks} steps in this run; for target_sparsity {target} {layer!r} '
+                    f'needs {needed}{enough}, unless loss_l1 makes its combinations smaller',
                     logger='current',
                     level=logging.WARNING,
                 )
