@@ -23,11 +23,15 @@ def add_shape_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int]:
-    """``(3, height, width)``: as given, or as the config or its pipelines say.
+    """``(channels, height, width)``: as given, or as the config or its pipelines say.
+
+    Images have as many channels as the data preprocessor has means, 3 where it has none.
 
     Raises:
         CompressionError: If the shape is no size of an image.
     """
+    mean = (cfg.get('data_preprocessor') or {}).get('mean')
+    channels = len(mean) if isinstance(mean, (list, tuple)) and mean else 3
     key, given = ('--shape', shape) if shape else ('flops_shape', cfg.get('flops_shape'))
     if given is not None:
         sides = [given] if isinstance(given, int) else given
@@ -39,11 +43,11 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
         ):
             found = ' '.join(map(str, sides)) if listed else repr(given)
             raise CompressionError(f'{key} is {found}; give a side, or height and width')
-        return (3, sides[0], sides[-1])
+        return (channels, sides[0], sides[-1])
     size = _size_in_config(cfg)
     if size is None:
         raise CompressionError('the config says no image size; give one with --shape')
-    return (3, *size)
+    return (channels, *size)
 
 
 def _size_in_config(cfg: Config) -> tuple[int, int] | None:
@@ -60,7 +64,7 @@ def _size_in_config(cfg: Config) -> tuple[int, int] | None:
         dataset = (cfg.get(loader) or {}).get('dataset') or {}
         if str(dataset.get('type', '')).endswith('DigitsClassification'):
             return (dataset.get('img_size', 32),) * 2
-        if str(dataset.get('type', '')).split('.')[-1] in ('CIFAR10', 'CIFAR100'):
+        if str(dataset.get('type', '')).split('.')[-1] in ('CIFAR10', 'CIFAR100', 'SVHN'):
             return (32, 32)
         for step in reversed(dataset.get('pipeline') or []):
             size = step.get('crop_size') or step.get('scale')

@@ -68,6 +68,8 @@ def test_the_shape(tool: ModuleType) -> None:
     assert shape(cfg, [64]) == (3, 64, 64)
     cfg.flops_shape = 32
     assert shape(cfg, None) == (3, 32, 32)
+    cfg.data_preprocessor = dict(mean=[33.3], std=[76.9])
+    assert shape(cfg, None) == (1, 32, 32)
     cfg.flops_shape = 'big'
     with pytest.raises(CompressionError, match="flops_shape is 'big'; give a side, or height"):
         shape(cfg, None)

@@ -1,0 +1,10 @@
+# The Base network of the paper, Fashion-MNIST, dense, trained as with LinearConv.
+_base_ = [
+    '../../../_base_/models/base_cifar.py',
+    '../../../_base_/datasets/fashion_mnist_bs50.py',
+    '../../../_base_/schedules/linear_conv_250e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+model = dict(backbone=dict(in_channels=1))

@@ -1,0 +1,11 @@
+# LinearConv on MobileNetV2, CIFAR-10. 2.83M parameters, more than the dense network's 2.30M: the
+# combinations of a 1x1 convolution are more weights than the filters that they stand for. Depthwise
+# convolutions have one filter in each group, nothing to combine, and stay dense.
+_base_ = ['dense_mobilenetv2_250e_cifar10.py', '../../../_base_/methods/linear_conv_linear.py']
+
+model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)

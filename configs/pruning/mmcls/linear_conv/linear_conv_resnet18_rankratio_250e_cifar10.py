@@ -1,0 +1,10 @@
+# LinearConv on ResNet-18, CIFAR-10, combinations of a rank in proportion.
+# Published: 5.64M parameters.
+_base_ = ['dense_resnet18_250e_cifar10.py', '../../../_base_/methods/linear_conv_rankratio.py']
+
+model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)

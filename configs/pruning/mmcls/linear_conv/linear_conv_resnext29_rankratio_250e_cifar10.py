@@ -1,0 +1,12 @@
+# LinearConv on ResNeXt-29 2x64d, CIFAR-10, combinations of a rank in proportion.
+_base_ = ['dense_resnext29_250e_cifar10.py', '../../../_base_/methods/linear_conv_rankratio.py']
+
+# Without the stem.
+_base_.compression.mutator_cfg.parse_cfg.exclude = ['backbone.conv1']
+
+model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+
+default_hooks = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)

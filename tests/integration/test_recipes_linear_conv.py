@@ -1,0 +1,185 @@
+"""The recipes of LinearConv: networks of the published sizes, trained as published."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from mmcompress.core.algorithm import CompressionAlgorithm
+from mmcompress.engine.launch import build_algorithm, build_model, read_config
+from mmcompress.report.models import dense_and_compact
+
+FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls/linear_conv'
+
+#: Those of the paper, which train from scratch.
+FILES = {
+    file.stem: file for epochs in (250, 350) for file in sorted(FOLDER.glob(f'*_{epochs}e_*.py'))
+}
+DENSE = [stem for stem in FILES if stem.startswith('dense_')]
+METHODS = [stem for stem in FILES if stem not in DENSE]
+VARIANTS = ('linear', 'lowrank', 'rankratio', 'sparse')
+
+#: As printed, and what was counted: dense, linear, rankratio.
+PUBLISHED = {
+    'vgg11': [('9.23', 9231114), ('4.92', 4922282), ('4.65', 4654954)],
+    'resnet18': [('11.17', 11173962), ('6.03', 6029546), ('5.64', 5641386)],
+    'all_conv': [('1.37', 1369738), ('0.74', 739450), ('0.70', 696250)],
+}
+
+#: Dense parameters of the other networks, counted from the authors' lists of layers.
+OTHERS = {'base': 399626, 'resnext29': 9128778, 'mobilenetv2': 2296922}
+
+#: Learning rate, milestones and batch of the authors' scripts.
+TRAINING = {
+    'base': (1e-3, None, 50),
+    'vgg11': (1e-3, None, 50),
+    'all_conv': (1e-4, None, 50),
+    'resnet18': (0.1, [75, 150, 200], 50),
+    'resnext29': (1e-3, [75, 150, 200], 32),
+    'mobilenetv2': (1e-3, [75, 150, 200], 32),
+}
+
+
+@functools.cache
+def _read(stem: str) -> Config:
+    # Half a second, most of it for looking through mmpretrain's list of configs.
+    return read_config(str(FILES[stem]))
+
+
+def _build(cfg: Config) -> CompressionAlgorithm:
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return build_algorithm(cfg)
+
+
+def _network(stem: str) -> str:
+    return next(name for name in TRAINING if f'_{name}_' in stem)
+
+
+def _dense_of(stem: str) -> str:
+    """The dense recipe that a recipe of a method belongs to."""
+    [variant] = [variant for variant in VARIANTS if f'_{variant}_' in stem]
+    return stem.replace('linear_conv_', 'dense_', 1).replace(f'_{variant}_', '_')
+
+
+def _epochs(network: str) -> int:
+    return 350 if network == 'all_conv' else 250
+
+
+def test_all_networks_and_variants_are_there() -> None:
+    assert {
+        f'linear_conv_{network}_{variant}_{_epochs(network)}e_cifar10'
+        for network in TRAINING
+        for variant in VARIANTS
+    } <= set(METHODS)
+    assert {_dense_of(stem) for stem in METHODS} == set(DENSE)
+
+
+@pytest.mark.parametrize('variant', ['linear', 'rankratio'])
+@pytest.mark.parametrize('network', PUBLISHED)
+def test_published_sizes(tool: ModuleType, network: str, variant: str) -> None:
+    """As tools/get_flops.py counts them; what is exported costs what the dense network does."""
+    get_flops = tool.module('get_flops')
+    cfg = _read(f'linear_conv_{network}_{variant}_{_epochs(network)}e_cifar10')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        models = dense_and_compact(cfg)
+        shape = get_flops.image_shape(cfg, None)
+        rows = {name: get_flops.report(name, model, shape) for name, model in models.items()}
+    dense, linear, rankratio = PUBLISHED[network]
+    for name, (printed, counted) in (
+        ('dense', dense),
+        ('compact', linear if variant == 'linear' else rankratio),
+    ):
+        assert rows[name]['params'] == counted
+        assert f'{counted / 1e6:.2f}' == printed
+    assert rows['static']['params'] == rows['dense']['params']
+    assert rows['static']['macs'] == rows['dense']['macs']
+
+
+@pytest.mark.parametrize('network', OTHERS)
+def test_other_networks(network: str) -> None:
+    """All of the backbone but ResNeXt's stem, and layers without anything to combine."""
+    cfg = _read(f'dense_{network}_250e_cifar10')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dense = build_model(cfg)
+    assert sum(p.numel() for p in dense.parameters()) == OTHERS[network]
+    left = {'resnext29': ['backbone.conv1']}.get(network, [])
+    convs = {
+        name
+        for name, module in dense.named_modules()
+        if isinstance(module, nn.Conv2d) and module.out_channels > module.groups
+    }
+    units = _build(_read(f'linear_conv_{network}_linear_250e_cifar10')).mutator.units.values()
+    assert {layer for unit in units for layer in unit.layers} == convs - set(left)
+
+
+def test_all_conv_keeps_its_classifier() -> None:
+    units = _build(_read('linear_conv_all_conv_lowrank_350e_cifar10')).mutator.units.values()
+    layers = sorted(layer for unit in units for layer in unit.layers)
+    assert layers == [f'backbone.layers.conv{i}' for i in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ('variant', 'own'),
+    [
+        ('linear', {}),
+        ('lowrank', dict(rank=1)),
+        ('rankratio', dict(rank_ratio=0.055)),
+        ('sparse', dict(target_sparsity=0.25)),
+    ],
+)
+def test_variants(variant: str, own: dict) -> None:
+    """As settings of the units, of the smallest network."""
+    algorithm = _build(_read(f'linear_conv_base_{variant}_250e_cifar10'))
+    for unit in algorithm.mutator.units.values():
+        assert unit.init_args == dict(variant=variant, primary_ratio=0.5, **own)
+    assert (algorithm.correlation, algorithm.loss_interval) == (0.01, 10)
+    assert (algorithm.l1, algorithm.mask_interval, algorithm.threshold_step) == (0.01, 500, 1e-5)
+
+
+@pytest.mark.parametrize('stem', DENSE)
+def test_published_training(stem: str) -> None:
+    cfg = _read(stem)
+    network = _network(stem)
+    rate, milestones, batch = TRAINING[network]
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=rate)
+    assert cfg.train_cfg.max_epochs == _epochs(network)
+    assert cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == batch
+    scheduler = cfg.get('param_scheduler')
+    assert (scheduler and scheduler.milestones) == milestones
+
+
+@pytest.mark.parametrize('stem', METHODS)
+def test_a_recipe_is_its_dense_network_and_its_variant(stem: str) -> None:
+    """Read as text: nothing else, such as another training, is in it."""
+    code = ast.parse(FILES[stem].read_text())
+    names = {ast.unparse(node.targets[0]): node.value for node in code.body}
+    [variant] = [variant for variant in VARIANTS if f'_{variant}_' in stem]
+    method = f'../../../_base_/methods/linear_conv_{variant}.py'
+    assert ast.literal_eval(names.pop('_base_')) == [f'{_dense_of(stem)}.py', method]
+    model = 'dict(_delete_=True, architecture=_base_.model, **_base_.compression)'
+    assert ast.unparse(names.pop('model')) == model
+    names.pop('default_hooks')
+    assert all(name.startswith('_base_.compression.mutator_cfg.') for name in names)
+
+
+@pytest.mark.parametrize(
+    ('data', 'channels', 'classes'),
+    [('cifar100', 3, 100), ('svhn', 3, 10), ('mnist', 1, 10), ('fashion_mnist', 1, 10)],
+)
+def test_other_data_sets(tool: ModuleType, data: str, channels: int, classes: int) -> None:
+    get_flops = tool.module('get_flops')
+    cfg = _read(f'linear_conv_base_rankratio_250e_{data}')
+    assert set(cfg.default_hooks) > {'compression', 'reseed'}
+    assert get_flops.image_shape(cfg, None) == (channels, 32, 32)
+    assert cfg.data_preprocessor.num_classes == classes
+    assert cfg.train_dataloader.dataset.type.split('.')[-1].lower() == data.replace('_', '')
+    algorithm = _build(cfg)
+    assert algorithm.architecture.backbone.stage1.conv1.in_channels == channels
+    assert algorithm.architecture.neck.fc.out_features == classes
