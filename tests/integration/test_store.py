@@ -1,0 +1,129 @@
+"""tools/export.py --store factors: a smaller file, the same network."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmcompress.core.algorithm import CompressionAlgorithm
+from mmcompress.core.errors import CompressionError
+from mmcompress.engine.exporting import export_checkpoint
+from mmcompress.engine.launch import ToolRunner, build_algorithm, build_model, load_config
+
+DEMO = 'configs/demo/linear_conv_resnet20_{}_digits.py'
+OPTIONS = {
+    'model.architecture.backbone.depth': 8,
+    **{f'{split}_dataloader.dataset.indices': 50 for split in ('train', 'val', 'test')},
+}
+
+
+def prepared(variant: str, folder: Path, root: Path) -> tuple[Config, CompressionAlgorithm, Path]:
+    """A config, an algorithm whose state is that of no start, and its checkpoint."""
+    config = str(root / DEMO.format(variant))
+    cfg = load_config(Namespace(config=config, compress=None, cfg_options=OPTIONS))
+    algorithm = build_algorithm(cfg).eval()
+    with torch.no_grad():
+        for key, tensor in algorithm.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 0.1 * torch.rand_like(tensor))
+            elif key.endswith('.order'):
+                tensor.copy_(torch.randperm(len(tensor)))
+            elif key.endswith('.mask'):
+                tensor.copy_(torch.rand(tensor.shape) > 0.5)
+    path = folder / f'{variant}.pth'
+    torch.save(dict(state_dict=algorithm.state_dict(), meta={}), path)
+    return cfg, algorithm, path
+
+
+def load(config: str | Path) -> nn.Module:
+    """The model of an exported config, as mmengine's runner loads it."""
+    model = build_model(Config.fromfile(config))
+    model.init_weights()
+    return model.eval()
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, cfg: Config) -> float:
+    loader = ToolRunner.build_dataloader(cfg.test_dataloader)
+    samples = [sample for batch in loader for sample in model.test_step(batch)]
+    right = sum(bool(sample.pred_label == sample.gt_label) for sample in samples)
+    return 100 * right / len(samples)
+
+
+def test_from_the_command_line(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, algorithm, checkpoint = prepared('rankratio', tmp_path, tool.ROOT)
+    out = tmp_path / 'factors'
+    options = [f'{key}={value}' for key, value in OPTIONS.items()]
+    text = tool.succeed(
+        'export', DEMO.format('rankratio'), checkpoint, '--out', out, '--store', 'factors',
+        '--json', '--cfg-options', *options,
+    )  # fmt: skip
+    result = json.loads(text)
+    assert result['max_difference'] < 1e-5
+    weights = export_checkpoint(cfg, checkpoint, tmp_path / 'weights', batches=0)
+    assert result['checkpoint_bytes'] == (out / 'compact.pth').stat().st_size
+    assert result['checkpoint_bytes'] < 0.7 * weights['checkpoint_bytes']
+    factored, plain = load(result['config']), load(weights['config'])
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(factored(images), plain(images))
+    torch.testing.assert_close(factored(images), algorithm(images), rtol=1e-5, atol=1e-5)
+
+    metrics = tmp_path / 'metrics.json'
+    arguments = [out / 'compact.py', '--work-dir', tmp_path / 'test', '--json', metrics]
+    monkeypatch.setattr('sys.argv', ['test.py', *map(str, arguments)])
+    tool.module('test').main()
+    measured = json.loads(metrics.read_text())['accuracy/top1']
+    assert measured == pytest.approx(accuracy(algorithm, cfg))
+
+
+def test_sparse_is_stored_smaller(tool: ModuleType, tmp_path: Path) -> None:
+    sizes = {}
+    for masked in (True, False):
+        cfg, algorithm, checkpoint = prepared('sparse', tmp_path, tool.ROOT)
+        if not masked:
+            state = algorithm.state_dict()
+            for key in state:
+                if key.endswith('.mask'):
+                    state[key].fill_(True)
+            torch.save(dict(state_dict=state, meta={}), checkpoint)
+        exported = {
+            store: export_checkpoint(
+                cfg, checkpoint, tmp_path / f'{store}_{masked}', batches=0, store=store
+            )
+            for store in ('weights', 'factors')
+        }
+        sizes[masked] = {store: r['checkpoint_bytes'] for store, r in exported.items()}
+        factored, plain = (load(result['config']) for result in exported.values())
+        images = torch.randn(2, 3, 32, 32)
+        assert torch.equal(factored(images), plain(images))
+    assert sizes[True]['weights'] == sizes[False]['weights']
+    assert sizes[False]['factors'] < sizes[False]['weights']
+    combinations = [op.combination for op in algorithm.modules() if hasattr(op, 'combination')]
+    values = sum(combination.numel() for combination in combinations)
+    # Four bytes for every second one.
+    saved = sizes[False]['factors'] - sizes[True]['factors']
+    assert saved == pytest.approx(2 * values, rel=0.1)
+
+
+def test_a_method_without_factors(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = str(tool.ROOT / tool.DEMO)
+    cfg = load_config(Namespace(config=config, compress=None, cfg_options=OPTIONS))
+    checkpoint, out = tmp_path / 'x.pth', tmp_path / 'out'
+    torch.save(dict(state_dict=build_algorithm(cfg).state_dict(), meta={}), checkpoint)
+    arguments = [config, checkpoint, '--out', out, '--store', 'factors', '--batches', 0]
+    options = [f'{key}={value}' for key, value in OPTIONS.items()]
+    monkeypatch.setattr('sys.argv', ['export.py', *map(str, arguments), '--cfg-options', *options])
+    with pytest.raises(CompressionError, match='layers of DCFF have none'):
+        tool.module('export').main()
+    assert not out.exists()
