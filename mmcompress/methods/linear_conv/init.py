@@ -69,24 +69,28 @@ def fit_linear_conv(
     if project:
         bases = torch.stack([leading_rows(rows, min(num_primary, dims)) for rows in filters])
         filters = filters @ bases.mT @ bases
-    chosen = torch.stack([_most_independent(rows, num_primary) for rows in filters])
+    # All that follows depends on products of filters alone: of n / G coordinates they are smaller.
+    coordinates = torch.linalg.qr(filters.mT, mode='r').R.mT
+    chosen = torch.stack([_most_independent(rows, num_primary) for rows in coordinates])
     order = inverse_order(chosen, each)
-    stack = filters.flatten(0, 1)[order.argsort()].view_as(filters)
-    primary, others = stack.split([num_primary, each - num_primary], 1)
+    rows = order.argsort().view(groups, each)
+    primary = filters.flatten(0, 1)[rows[:, :num_primary].flatten()]
+    stack = coordinates.flatten(0, 1)[rows]
+    picked, others = stack[:, :num_primary], stack[:, num_primary:]
     # Singular values below the rounding of the weights say nothing.
     least = max(
         torch.finfo(weight.dtype).eps, max(num_primary, dims) * torch.finfo(filters.dtype).eps
     )
     # The pseudo-inverse of P is `directions^T inverse`; where there is no direction, zero.
-    u, sizes, directions = torch.linalg.svd(primary, full_matrices=False)
+    u, sizes, directions = torch.linalg.svd(picked, full_matrices=False)
     there = sizes > least * sizes[:, :1]
     inverse = (there / sizes.where(there, 1)).unsqueeze(2) * u.mT
-    coordinates = others @ (directions * there.unsqueeze(2)).mT
+    seen = others @ directions.mT
     fitted = dict(primary=primary.reshape(-1, *weight.shape[1:]))
     if rank is None:
-        fitted['combination'] = coordinates @ inverse
+        fitted['combination'] = seen @ inverse
     else:
-        fitted['left'], fitted['right'] = _factors(coordinates, inverse, rank, least)
+        fitted['left'], fitted['right'] = _factors(seen, inverse, rank, least)
     fitted = {name: tensor.to(weight.dtype).contiguous() for name, tensor in fitted.items()}
     return dict(fitted, order=order)
 
@@ -97,13 +101,11 @@ def _most_independent(rows: Tensor, count: int) -> Tensor:
     return torch.as_tensor(pivots[:count], dtype=torch.int64, device=rows.device).sort().values
 
 
-def _factors(
-    coordinates: Tensor, inverse: Tensor, rank: int, least: float
-) -> tuple[Tensor, Tensor]:
+def _factors(seen: Tensor, inverse: Tensor, rank: int, least: float) -> tuple[Tensor, Tensor]:
     """Left and right factor of the combinations, of equal norms.
 
     Args:
-        coordinates: Of the filters ``A P`` in an orthonormal basis, ``Tensor[G, m, k]``.
+        seen: Coordinates of the filters ``A P`` in an orthonormal basis, ``Tensor[G, m, k]``.
         inverse: Combinations that are that basis, ``Tensor[G, k, p]``.
         rank: ``r``.
         least: Singular values that are smaller than so much of the largest one are zero.
@@ -111,7 +113,7 @@ def _factors(
     Returns:
         ``Tensor[G, m, r]`` and ``Tensor[G, r, p]``.
     """
-    u, sizes, terms = torch.linalg.svd(coordinates, full_matrices=False)
+    u, sizes, terms = torch.linalg.svd(seen, full_matrices=False)
     u, sizes, right = u[..., :rank], sizes[:, :rank], (terms @ inverse)[:, :rank]
     norms = right.norm(dim=2)
     there = (sizes > least * sizes[:, :1]) & (norms > 0)
