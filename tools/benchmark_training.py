@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--repeats', type=int, default=30, help='timed rounds; a multiple of 10')
     parser.add_argument('--threads', type=int, help="torch's; all cores by default")
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='measure the time of the processor, for a machine with other work; needs --threads 1',
+    )
     parser.add_argument('--json', metavar='FILE', help='write the results there as well')
     args = parser.parse_args()
     for name in ('batch_size', 'repeats', 'threads'):
@@ -68,6 +74,10 @@ def parse_args() -> argparse.Namespace:
             raise CompressionError(
                 f'--{name.replace("_", "-")} is {value}; it has to be at least 1'
             )
+    if args.cpu_time and args.threads != 1:
+        raise CompressionError(
+            f'--cpu-time adds up the time of all threads; give --threads 1, not {args.threads}'
+        )
     return args
 
 
@@ -83,7 +93,13 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     _load(algorithm, dense.state_dict(), cfg.get('load_from'))
     shape = (args.batch_size, *image_shape(cfg, args.shape))
     times = compare_training(
-        dense, algorithm, shape, cfg.get('optim_wrapper'), args.repeats, threads=args.threads
+        dense,
+        algorithm,
+        shape,
+        cfg.get('optim_wrapper'),
+        args.repeats,
+        threads=args.threads,
+        clock=time.process_time if args.cpu_time else time.perf_counter,
     )
     return dict(model=Path(config.split('::')[-1]).stem, config=config, **times)
 

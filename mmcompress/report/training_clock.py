@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any
@@ -35,6 +36,7 @@ def compare_training(
     repeats: int = 30,
     warmup: int = 5,
     threads: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Time training and evaluation of a dense network against an algorithm's, in turn.
 
@@ -51,6 +53,7 @@ def compare_training(
         repeats: Timed rounds, of training and of evaluation.
         warmup: Rounds before those.
         threads: CPU threads; None leaves them alone.
+        clock: See :func:`~mmcompress.report.compare_latency`.
 
     Returns:
         ``dense_train_ms``, ``train_ms``, medians; ``train_ratio`` and ``train_iqr``, the median
@@ -69,14 +72,14 @@ def compare_training(
             'compact': training_step(algorithm, _wrapper(algorithm, config)),
         }
         batch = (images, samples)
-        trained = compare_latency(steps, batch, repeats, warmup, threads)
+        trained = compare_latency(steps, batch, repeats, warmup, threads, clock)
         mode = forward_modes(dense)[0]
         images, samples = demo_batch(dense, shape, mode)
         calls = {
             'dense': OnImages(dense, mode, samples),
             'compact': OnImages(algorithm, mode, samples),
         }
-        evaluated = compare_latency(calls, (images,), repeats, warmup, threads)
+        evaluated = compare_latency(calls, (images,), repeats, warmup, threads, clock)
     row = {}
     for name, (reference, own) in dict(train=trained, eval=evaluated).items():
         row[f'dense_{name}_ms'] = reference['median_ms']

@@ -14,7 +14,7 @@ def test_a_row_for_each_config(tool, tmp_path):
     # Filter basis starts from a dense network, of which the tool makes one.
     out = tool.succeed(
         'benchmark_training', tool.DEMO, BASIS, '--batch-size', 4, '--shape', 16,
-        '--repeats', 2, '--threads', 1, '--json', file,
+        '--repeats', 2, '--threads', 1, '--cpu-time', '--json', file,
     )  # fmt: skip
     rows = json.loads(file.read_text())
     names = ['dcff_resnet20_digits', 'filter_basis_resnet20_digits_finetune']
@@ -32,6 +32,7 @@ def test_a_row_for_each_config(tool, tmp_path):
     [
         (['--repeats', '0'], '--repeats is 0; it has to be at least 1'),
         (['--batch-size', '-1'], '--batch-size is -1; it has to be at least 1'),
+        (['--cpu-time'], '--cpu-time .* give --threads 1, not None'),
         (['--threads', '0'], '--threads is 0; it has to be at least 1'),
     ],
 )
