@@ -1,7 +1,8 @@
 # LinearConv on PointRend, ResNetV1c-50, Cityscapes 512x1024: half of the parameters of the
 # backbone's 3x3 convolutions, which start from the ImageNet weights that mmseg's config names. The
 # schedule is mmseg's. Nothing is published for segmenters.
-# Counted here: 23.03M parameters stored (28.72M dense, and at run time), 94619M MACs of a prediction as dense.
+# Counted here: 23.03M parameters stored (28.72M dense, and at run time), 94619M MACs of a
+# prediction as dense.
 _base_ = [
     'mmseg::point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024.py',
     '../../../_base_/methods/linear_conv_r50.py',
