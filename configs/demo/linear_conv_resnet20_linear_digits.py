@@ -1,5 +1,5 @@
-# LinearConv on ResNet-20, from scratch as in the paper: half of the parameters of every convolution,
-# filters that are any linear combinations of the primary ones.
+# LinearConv on ResNet-20, from scratch as in the paper: half of the parameters of every
+# convolution, filters that are any linear combinations of the primary ones.
 _base_ = ['dense_resnet20_digits.py']
 
 model = dict(

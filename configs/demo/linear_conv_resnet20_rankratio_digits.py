@@ -1,4 +1,5 @@
-# LinearConv on ResNet-20, from scratch: half of the parameters, combinations of a tenth of the rank.
+# LinearConv on ResNet-20, from scratch: half of the parameters, combinations whose rank is a tenth
+# of the number of primary filters.
 _base_ = ['linear_conv_resnet20_linear_digits.py']
 
 model = dict(

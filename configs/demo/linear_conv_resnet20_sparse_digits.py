@@ -1,6 +1,6 @@
-# LinearConv on ResNet-20, from scratch: half of the parameters, every second combination zero in the
-# end. A short run looks at the masks more often, with larger steps, than the published 500 iterations
-# and 1e-5.
+# LinearConv on ResNet-20, from scratch: half of the parameters, every second combination zero in
+# the end. A short run looks at the masks more often, and takes larger steps, than the published 500
+# iterations and 1e-5.
 _base_ = ['linear_conv_resnet20_linear_digits.py']
 
 model = dict(
