@@ -13,7 +13,7 @@ from mmcompress.registry import MODELS
 
 from .init import fit_linear_conv
 from .op import LinearConv2d
-from .settings import Settings
+from .settings import VARIANTS, Settings
 
 #: ``primary_ratio`` where nothing else says how many filters are primary.
 PUBLISHED = 0.5
@@ -32,13 +32,15 @@ class LinearConvUnit(FilterUnit):
         rank: See there.
         rank_ratio: See there.
         target_sparsity: See there.
-        **kwargs: See the base class. ``init='qr'`` takes primary filters from the dense network.
+        **kwargs: See the base class. ``init='qr'`` takes primary filters from the dense network as
+            they are; ``'svd'`` takes them from its nearest approximation by so many, which leaves
+            the least error possible; of variants whose combinations have any rank.
 
     Raises:
         CompressionError: If a setting is wrong, or doesn't fit the layer.
     """
 
-    inits = (RANDOM, 'qr')
+    inits = (RANDOM, 'qr', 'svd')
 
     def __init__(
         self,
@@ -61,7 +63,12 @@ class LinearConvUnit(FilterUnit):
         self._settings = dict(
             variant=variant, rank=rank, rank_ratio=rank_ratio, target_sparsity=target_sparsity
         )
-        self._read_settings()
+        rank = VARIANTS[self._read_settings().variant] in ('rank', 'rank_ratio')
+        if self.init == 'svd' and rank:
+            raise CompressionError(
+                f"filter unit {name!r}: init is 'svd', which spoils the primary filters of variant "
+                f"{variant!r} and fits it worse; set it to 'qr'"
+            )
 
     @property
     def settings(self) -> Settings:
@@ -126,4 +133,5 @@ class LinearConvUnit(FilterUnit):
         """See the base class."""
         [op] = self.ops.values()
         rank = self.settings.rank_of(op.num_primary)
-        return [fit_linear_conv(weights[0], op.groups, op.num_primary, rank)]
+        project = self.init == 'svd'
+        return [fit_linear_conv(weights[0], op.groups, op.num_primary, rank, project)]
