@@ -155,6 +155,24 @@ def test_dense_network_of_such_filters_is_fitted_exactly(variant):
         torch.testing.assert_close(made.eval()(x), dense(x), rtol=0, atol=1e-5)
 
 
+def test_svd_leaves_the_least_error():
+    """Eckart and Young: no other filters of which so many are independent are nearer."""
+    torch.manual_seed(0)
+    dense = MODELS.build(dict(type='mmengine.Mixed'))
+    errors = {}
+    for init in ('qr', 'svd'):
+        made = build(0.5, dict(exclude='backbone.widened'), init=init)
+        made.load_state_dict(dense.state_dict(), strict=False)
+        errors[init] = {unit.name: unit.error for unit in made.mutator.units.values()}
+    for unit in made.mutator.units.values():
+        [op] = unit.ops.values()
+        weight = dense.get_submodule(unit.name).weight.detach().double()
+        groups = weight.flatten(1).view(op.groups, -1, weight[0].numel())
+        rest = sum(torch.linalg.svdvals(rows)[op.num_primary :].square().sum() for rows in groups)
+        assert unit.error == pytest.approx(float(rest / weight.square().sum()) ** 0.5, rel=1e-4)
+        assert unit.error < errors['qr'][unit.name]
+
+
 def test_losses_of_every_third_batch():
     algorithm = build(losses=dict(loss_interval=3), variant='sparse', target_sparsity=0.5)
     both = ['loss_correlation', 'loss_l1']
@@ -221,7 +239,11 @@ def test_target_that_is_out_of_reach_is_said_once(monkeypatch):
 
 
 ERRORS = {
-    'init': (dict(init='svd'), "init is 'svd'; it has to be one of kaiming, qr"),
+    'init': (dict(init='qrs'), "init is 'qrs'; it has to be one of kaiming, qr, svd"),
+    'svd': (
+        dict(init='svd', variant='lowrank', rank=2),
+        "variant 'lowrank' and fits it worse; set",
+    ),
     'variant': (dict(variant='low'), "filter unit 'backbone.stem': variant is 'low'"),
     'rank': (
         dict(variant='lowrank', rank=5),
