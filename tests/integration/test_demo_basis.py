@@ -1,4 +1,4 @@
-"""Filter basis and shared basis on trained networks: demos through the tools, all method files."""
+"""Methods with filter units on trained networks: demos through the tools, all method files."""
 
 from __future__ import annotations
 
@@ -122,6 +122,13 @@ DENSE = {
         'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py',
     ],
 }
+SERVED = [
+    (method, size, config)
+    for method in (*METHODS, 'linear_conv')
+    for size, configs in DENSE.items()
+    # One of each size is enough for the third method: what is found is the same.
+    for config in (configs if method in METHODS else configs[-1:])
+]
 #: 3x3 convolutions of the blocks, and of those that aren't the first of their stage.
 CONVS = {'r18': (16, 8), 'r34': (32, 24), 'r50': (16, 12)}
 
@@ -137,10 +144,7 @@ def _algorithm(tool: ModuleType, method: str, size: str, config: str) -> FilterA
     return train.build_model(cfg)
 
 
-@pytest.mark.parametrize('method', METHODS)
-@pytest.mark.parametrize(
-    ('size', 'config'), [(size, config) for size, configs in DENSE.items() for config in configs]
-)
+@pytest.mark.parametrize(('method', 'size', 'config'), SERVED)
 def test_one_method_file_serves_all_tasks(
     tool: ModuleType, method: str, size: str, config: str
 ) -> None:
@@ -150,7 +154,7 @@ def test_one_method_file_serves_all_tasks(
     layers = [layer for unit in units.values() for layer in unit.layers]
     assert all(re.fullmatch(r'backbone\.layer[1-4]\.\d\.conv[12]', layer) for layer in layers)
     every, later = CONVS[size]
-    if method == 'filter_basis':
+    if method != 'shared_basis':
         assert len(layers) == len(units) == every
     else:
         assert list(units) == [f'backbone.layer{i}' for i in (1, 2, 3, 4)]
@@ -163,10 +167,10 @@ def test_one_method_file_serves_all_tasks(
     assert len(left) == every - len(layers) + deep_stem
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', [*METHODS, 'linear_conv'])
 @torch.no_grad()
 def test_pretrained_backbones_are_fitted(method: str, tmp_path: Path) -> None:
-    """The weights that an ``init_cfg`` of the backbone names are what the bases are made of."""
+    """The weights that an ``init_cfg`` of the backbone names are what the filters are made of."""
     cfg = Config.fromfile(CONFIGS / f'_base_/methods/{method}_r18.py')
     init_default_scope('mmpretrain')
     backbone = dict(type='ResNet', depth=18, stem_channels=32, base_channels=32)
@@ -184,7 +188,7 @@ def test_pretrained_backbones_are_fitted(method: str, tmp_path: Path) -> None:
     algorithm.init_weights()
     algorithm.start(None)
     for unit in algorithm.mutator.units.values():
-        assert 0 < unit.error < 0.7
+        assert 0 < unit.error < 0.75
         missed = sum(
             float((op.filters() - state[f'{layer}.weight']).square().sum())
             for layer, op in unit.ops.items()
