@@ -28,7 +28,7 @@ Specs = dict[str, dict[str, Any]]
 
 
 def factored_state(algorithm: CompressionAlgorithm, static: nn.Module) -> tuple[State, Specs]:
-    """The state dict of a static model, with factors wherever an op has them.
+    """The state dict of a static model, with factors wherever an op has some that are smaller.
 
     Args:
         algorithm: Trained; its ops are asked for their factors.
@@ -43,6 +43,11 @@ def factored_state(algorithm: CompressionAlgorithm, static: nn.Module) -> tuple[
     """
     modules = algorithm.architecture.named_modules()
     ops = {name: op for name, op in modules if hasattr(op, 'stored_factors')}
+    if not ops:
+        raise CompressionError(
+            f"store is 'factors', but layers of {type(algorithm).__name__} have none that their "
+            "weights could be made of; set it to 'weights'"
+        )
     state: State = {}
     specs: Specs = {}
     for key, value in static.state_dict().items():
@@ -51,15 +56,13 @@ def factored_state(algorithm: CompressionAlgorithm, static: nn.Module) -> tuple[
             state[key] = value.cpu()
             continue
         spec, tensors = ops[layer].stored_factors()
+        if sum(t.nbytes for t in tensors.values()) >= value.nbytes:
+            state[key] = value.cpu()
+            continue
         specs[layer] = dict(spec, tensors={name: list(t.shape) for name, t in tensors.items()})
         for name, tensor in tensors.items():
             # What is saved of a view is all that it is a view of.
             state[_key(layer, name)] = tensor.detach().cpu().clone()
-    if not specs:
-        raise CompressionError(
-            f"store is 'factors', but layers of {type(algorithm).__name__} have none that their "
-            "weights could be made of; set it to 'weights'"
-        )
     return state, specs
 
 

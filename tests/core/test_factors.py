@@ -118,6 +118,16 @@ def test_there_and_back(trained):
         assert torch.equal(weights[key], value)
 
 
+def test_factors_that_are_larger_stay_a_weight(trained):
+    static = to_static(trained)
+    op = trained.architecture.get_submodule(LAYER)
+    op.row = nn.Parameter(op.row.detach().repeat(op.out_channels, 1))
+    state, specs = factored_state(trained, static)
+    assert specs == {}
+    assert state.keys() == static.state_dict().keys()
+    assert torch.equal(state[f'{LAYER}.weight'], static.get_submodule(LAYER).weight)
+
+
 def test_every_way_of_loading(trained, cfg, exported, tiny_cfg, tmp_path):
     expected = trained(X)
     assert exported['max_difference'] == 0
