@@ -23,6 +23,7 @@ from mmengine.config import Config
 from mmcompress.core.checkpoint import check_fits, load_checkpoint_file
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.filter_algorithm import FilterAlgorithm
+from mmcompress.core.filter_unit import RANDOM
 from mmcompress.core.subnet import is_sub_model
 from mmcompress.engine.launch import (
     ToolRunner,
@@ -73,7 +74,7 @@ def check(cfg: Config) -> None:
     """See that the checkpoint is one of the model, or of the dense network that it starts from."""
     model, state = build_model(cfg), load_checkpoint_file(cfg.load_from)['state_dict']
     own = any(key.removeprefix('module.').startswith('architecture.') for key in state)
-    if isinstance(model, FilterAlgorithm) and model.init == 'svd' and not own:
+    if isinstance(model, FilterAlgorithm) and model.init != RANDOM and not own:
         dense = copy.deepcopy(cfg)
         dense.model = dense.model.architecture
         model = build_model(dense)

@@ -110,6 +110,10 @@ class CompressionAlgorithm(BaseAlgorithm):
         """Why there is nothing to export yet, or ``''``."""
         return ''
 
+    def averages_buffers(self) -> bool:
+        """Whether a moving average of the weights may average buffers as well."""
+        return True
+
     def counted(self) -> nn.Module | None:
         """The compact model whose parameters and MACs reports show, where it isn't the static one.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.model import PretrainedInit
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, load_from_http, load_from_local
 from torch import Tensor, nn
 
 from .errors import CompressionError, first_line
@@ -71,10 +73,32 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
         content = {'state_dict': content}
     if not isinstance(content, dict) or not _is_state_dict(content['state_dict']):
         raise CompressionError(f'checkpoint: {path!r} holds no state_dict')
-    if 'factors' in content:
-        specs = check_specs(content.pop('factors'), f'checkpoint: {path!r}')
-        content['state_dict'] = materialise(content['state_dict'], specs)
-    return content
+    return with_weights(content, path)
+
+
+def with_weights(content: Any, path: str | Path) -> Any:
+    """What a checkpoint file holds, with weights in place of the factors that they are made of.
+
+    Raises:
+        CompressionError: If factors are missing, or don't fit.
+    """
+    if not isinstance(content, dict) or 'factors' not in content or 'state_dict' not in content:
+        return content
+    specs = check_specs(content.pop('factors'), f'checkpoint: {str(path)!r}')
+    return dict(content, state_dict=materialise(content['state_dict'], specs))
+
+
+def _making_weights(load: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(load)
+    def load_with_weights(filename: str, *args: Any, **kwargs: Any) -> Any:
+        return with_weights(load(filename, *args, **kwargs), filename)
+
+    return load_with_weights
+
+
+# mmengine's runner and its Pretrained initialisation load what our tools have checked.
+for _prefixes, _load in (('', load_from_local), (('http://', 'https://'), load_from_http)):
+    CheckpointLoader.register_scheme(_prefixes, _making_weights(_load), force=True)
 
 
 def load_compact(path: str | Path) -> dict[str, Tensor]:

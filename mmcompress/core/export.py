@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from .algorithm import CompressionAlgorithm, build_architecture
-from .checkpoint import check_fits, load_checkpoint_file
+from .checkpoint import load_into
 from .errors import CompressionError
 from .factors import factored_state
 from .folding import fold_norms
@@ -78,6 +78,8 @@ def export(
             way, training has not come far enough, no layer has factors to store or norms are to
             be folded into them, or the model can't be written as ONNX; nothing is written then.
     """
+    if store not in STORES:
+        raise CompressionError(f'store is {store!r}; it has to be one of {", ".join(STORES)}')
     if store == 'factors' and fold_bn:
         raise CompressionError(
             "store is 'factors', and batch norms are to be folded (--fold-bn), which changes the "
@@ -118,7 +120,6 @@ def export(
     content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
     if store == 'factors':
         content['state_dict'], content['factors'] = factored_state(algorithm, static)
-        subnet['factors'] = content['factors']
     else:
         content['state_dict'] = {key: value.cpu() for key, value in static.state_dict().items()}
     out_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -253,8 +254,5 @@ def _rebuild(folder: Path) -> BaseModel:
     """Build the model from an export's files, as a user would."""
     cfg = Config.fromfile(folder / 'compact.py')
     model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
-    path = folder / 'compact.pth'
-    check_fits(model, load_checkpoint_file(path)['state_dict'], path)
-    # The tensors as they are in the file: the model makes weights of factors itself.
-    model.load_state_dict(torch.load(path, map_location='cpu', weights_only=True)['state_dict'])
+    load_into(model, folder / 'compact.pth')
     return model.eval()

@@ -7,7 +7,6 @@ the type are keyword arguments of the function, which is called with the tensors
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -69,8 +68,6 @@ def factored_state(algorithm: CompressionAlgorithm, static: nn.Module) -> tuple[
 def materialise(state: State, specs: Specs) -> State:
     """A state dict of plain weights, from one of :func:`factored_state`.
 
-    A layer that has no factors in ``state`` is left as it is, as in a checkpoint of training on.
-
     Args:
         state: Left as it is.
         specs: What :func:`factored_state` returns.
@@ -79,13 +76,20 @@ def materialise(state: State, specs: Specs) -> State:
         CompressionError: If a factor is missing, or doesn't fit.
     """
     state = dict(state)
-    _materialise(specs, state)
+    for layer, spec in specs.items():
+        tensors = {}
+        for name, shape in spec['tensors'].items():
+            key = _key(layer, name)
+            tensor = state.pop(key, None)
+            if tensor is None:
+                raise CompressionError(f'checkpoint: {key!r} is missing')
+            if list(tensor.shape) != shape:
+                raise CompressionError(
+                    f'checkpoint: {key!r} is {tuple(tensor.shape)}, not {tuple(shape)}'
+                )
+            tensors[name] = tensor
+        state[f'{layer}.weight'] = _weight(layer, spec, tensors)
     return state
-
-
-def materialise_on_loading(model: nn.Module, specs: Specs) -> None:
-    """Let a plain model load factors as well as weights, whoever loads them."""
-    model._register_load_state_dict_pre_hook(partial(_materialise, specs))
 
 
 def check_specs(specs: Any, key: str) -> Specs:
@@ -115,30 +119,11 @@ def check_specs(specs: Any, key: str) -> Specs:
     return specs
 
 
-def _materialise(specs: Specs, state: State, prefix: str = '', *_: Any) -> None:
-    """In place, as torch's hooks before loading do it."""
-    for layer, spec in specs.items():
-        keys = {name: prefix + _key(layer, name) for name in spec['tensors']}
-        if not any(key in state for key in keys.values()):
-            continue
-        tensors = {}
-        for name, shape in spec['tensors'].items():
-            tensor = state.pop(keys[name], None)
-            if tensor is None:
-                raise CompressionError(f'checkpoint: {keys[name]!r} is missing')
-            if list(tensor.shape) != shape:
-                raise CompressionError(
-                    f'checkpoint: {keys[name]!r} is {tuple(tensor.shape)}, not {tuple(shape)}'
-                )
-            tensors[name] = tensor
-        state[f'{prefix}{layer}.weight'] = _weight(f'{prefix}{layer}', spec, tensors)
-
-
 def _weight(layer: str, spec: dict[str, Any], tensors: dict[str, Tensor]) -> Tensor:
     settings = {key: value for key, value in spec.items() if key not in ('type', 'tensors')}
     try:
         weight = _function(spec)(tensors, **settings)
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever a damaged file makes of it
         raise CompressionError(
             f'checkpoint: the weight of {layer!r} cannot be made of its factors: '
             f'{first_line(error, type(error).__name__)}'

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
@@ -113,6 +114,10 @@ class FilterAlgorithm(CompressionAlgorithm):
                     logger='current',
                 )
                 self.dense_loaded.fill_(True)
+                # Every process has fitted the same weights; ties may have gone either way.
+                for op in unit.ops.values():
+                    for tensor in (*op.parameters(), *op.buffers()):
+                        broadcast(tensor.detach())
         ignored = [unit.name for unit in self.mutator.units.values() if unit.ignored]
         if ignored:
             print_log(

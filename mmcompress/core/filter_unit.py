@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .errors import CompressionError
 from .filter_op import FilterOp
 from .low_rank import relative_error
-from .unit import replace_module
+from .unit import replace_everywhere
 from .units_file import check_ratio, is_number
 
 #: The way to start that needs no dense checkpoint.
@@ -137,7 +137,7 @@ class FilterUnit(ABC):
             if self.remember_dense:
                 op.remember_dense()
             op.join(self, layer)
-            replace_module(architecture, layer, op)
+            replace_everywhere(architecture, layer, op)
             self.ops[layer] = op
         self._set_choice(self.num_parameters / sum(conv.weight.numel() for conv in convs))
 

@@ -39,9 +39,11 @@ class ConvOp(nn.Conv2d):
 def is_plain_conv(layer: nn.Module) -> bool:
     """Whether an op may stand in for ``layer``: a 2-d convolution, or such an op already.
 
-    Any other subclass with a forward of its own would lose it.
+    Any other subclass with a forward of its own would lose it, and so would a weight that a hook
+    makes before each forward pass (weight norm, spectral norm).
     """
-    return type(layer) in (nn.Conv2d, MMCVConv2d) or isinstance(layer, ConvOp)
+    plain = type(layer) in (nn.Conv2d, MMCVConv2d) and isinstance(layer.weight, nn.Parameter)
+    return plain or isinstance(layer, ConvOp)
 
 
 def plain_conv(op: nn.Conv2d, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Conv2d:

@@ -12,8 +12,8 @@ class Remembered:
     """Keeps what was made of some tensors for as long as these stay what they are.
 
     Steps of optimizers, loading, and moving to another device or data type are noticed. Writing
-    through ``tensor.data`` in place is not, which moving averages of weights do before they
-    evaluate: who holds one of these calls :meth:`forget` where the mode of a module changes.
+    through ``tensor.data`` in place is not, which moving averages of weights do: who holds one of
+    these calls :meth:`forget` where the mode of a module changes, as it does before an evaluation.
 
     Copies, and what is unpickled, begin with nothing.
     """
@@ -38,12 +38,17 @@ class Remembered:
         wanted = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
         # Tensors of the inference mode have no versions; a compiler sees through all of this.
         if wanted or torch.compiler.is_compiling() or any(s.is_inference() for s in sources):
+            # A step may follow, and fused optimizers leave no trace in versions.
+            self.forget()
             return make()
-        if self._made is None or self._made.is_inference() or not self._same(sources):
-            # An alias keeps the memory, so that nothing else gets its address.
-            self._sources = [(source.detach(), source._version) for source in sources]
-            with torch.no_grad():
-                self._made = make()
+        if self._made is None or not self._same(sources):
+            self.forget()
+            # What is made in the inference mode would be of no use outside of it.
+            with torch.inference_mode(False), torch.no_grad():
+                made = make()
+                # An alias keeps the memory, so that nothing else gets its address.
+                self._sources = [(source.detach(), source._version) for source in sources]
+            self._made = made
         return self._made
 
     def _same(self, sources: Sequence[Tensor]) -> bool:

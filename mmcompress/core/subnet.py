@@ -16,13 +16,12 @@ from mmcompress.registry import MODELS
 from .algorithm import CompressionAlgorithm, build_architecture
 from .channels import UnitConfig
 from .errors import CompressionError, nearest
-from .factors import check_specs, materialise_on_loading
 from .folding import fold_norms
 from .narrow import channels_of, groups_of, is_narrowable, narrow
 from .partial_add import add_partially, name_before
 from .plain import Layers, build
 from .stand_ins import update_widths
-from .unit import replace_module
+from .unit import replace_everywhere
 from .units_file import load_json
 
 KEYS = ('in_channels', 'out_channels')
@@ -62,7 +61,6 @@ def sub_model(
         resize(model, subnet['layers'])
         _restore_partial_adds(model, subnet.get('partial_adds', {}))
         fold_norms(model, subnet.get('folded', ()))
-        _accept_factors(model, subnet.get('factors', {}))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
         for module in model.modules():
@@ -119,7 +117,7 @@ def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = No
     for name, module in list(model.named_modules()):
         if hasattr(module, 'to_static'):
             form = [forms[name]] if name in forms else []
-            replace_module(model, name, module.to_static(*form))
+            replace_everywhere(model, name, module.to_static(*form))
     algorithm.mutator.finish_static(model)
     update_widths(model)
     return model.eval()
@@ -185,7 +183,7 @@ def _replace(model: nn.Module, replaced: dict[str, Layers]) -> None:
         if name not in modules:
             raise _no_layer(model, name)
         try:
-            replace_module(model, name, build(layers))
+            replace_everywhere(model, name, build(layers))
         except CompressionError as error:
             raise CompressionError(f'fix_subnet: replaced[{name!r}]: {error}') from None
 
@@ -203,16 +201,6 @@ def _restore_partial_adds(model: nn.Module, partial_adds: dict[str, dict[str, in
             )
     kept = {name: torch.arange(entry['channels']) for name, entry in partial_adds.items()}
     add_partially(model, kept, {name: entry['of'] for name, entry in partial_adds.items()})
-
-
-def _accept_factors(model: nn.Module, factors: dict[str, dict[str, Any]]) -> None:
-    """Let a checkpoint bring factors of weights, for the layers that may have some."""
-    modules = dict(model.named_modules())
-    for name in check_specs(factors, 'fix_subnet'):
-        if name not in modules:
-            raise _no_layer(model, name)
-    if factors:
-        materialise_on_loading(model, factors)
 
 
 def _no_layer(model: nn.Module, name: str) -> CompressionError:

@@ -9,12 +9,13 @@ from typing import Any
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmcompress.core.algorithm import PROGRESS, CompressionAlgorithm
 from mmcompress.core.clock import Clock
+from mmcompress.core.errors import CompressionError
 from mmcompress.registry import HOOKS
 
 
@@ -34,6 +35,13 @@ class CompressionHook(Hook):
         """Call ``algorithm.start``: weights, optimizer and schedules are as training needs them."""
         algorithm = _algorithm(runner)
         if algorithm:
+            for hook in runner.hooks:
+                averages = isinstance(hook, EMAHook) and hook.ema_cfg.get('update_buffers')
+                if averages and not algorithm.averages_buffers():
+                    raise CompressionError(
+                        'EMAHook.update_buffers is True, but there is no average of the masks of '
+                        f'{type(algorithm).__name__}; set it to False'
+                    )
             algorithm.start(runner.optim_wrapper)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:

@@ -378,6 +378,17 @@ def test_resumed_with_a_moving_average(make_runner, dense):
     assert torch.equal(ops_of(algorithm)[2].owner.shared_basis, averaged)
 
 
+def test_masks_have_no_moving_average(make_runner):
+    for update_buffers in (False, True):
+        runner = make_runner(linear_conv(), 1, seed=1)
+        runner.register_hook(dict(type='EMAHook', update_buffers=update_buffers))
+        if not update_buffers:
+            runner.train()
+            continue
+        with pytest.raises(CompressionError, match='EMAHook.update_buffers is True, but there is'):
+            runner.train()
+
+
 # Dense checkpoints
 
 

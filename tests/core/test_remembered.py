@@ -31,6 +31,7 @@ class Square(nn.Module):
 CHANGES = {
     'optimizer': lambda m: _step(m, torch.optim.SGD(m.parameters(), lr=1)),
     'adam': lambda m: _step(m, torch.optim.Adam(m.parameters(), lr=1)),
+    'fused': lambda m: _step(m, torch.optim.Adam(m.parameters(), lr=1, fused=True)),
     'foreach': lambda m: _step(m, torch.optim.SGD(m.parameters(), lr=1, foreach=True)),
     'in_place': lambda m: m.weight.detach().add_(1),
     'loading': lambda m: m.load_state_dict(dict(weight=torch.ones(3))),
@@ -96,10 +97,24 @@ def test_inference_mode_leaves_nothing_behind():
     module = Square()
     with torch.inference_mode():
         inside = module()
+        assert module() is inside
+    assert module.made == 1
     module.weight.requires_grad_(False)
     x = torch.ones(3, requires_grad=True)
     (module() * x).sum().backward()
     torch.testing.assert_close(x.grad, inside.clone())
+
+
+def test_a_failure_leaves_nothing_behind():
+    module = Square()
+    with torch.no_grad():
+        module()
+        module.weight.add_(1)
+        make, module.make = module.make, lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            module()
+        module.make = make
+        torch.testing.assert_close(module(), module.weight.detach() ** 2)
 
 
 @pytest.mark.parametrize('duplicate', [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])

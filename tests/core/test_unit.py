@@ -8,7 +8,8 @@ from torch import nn
 
 from mmcompress.core import ChannelUnit, CompressionError, UnitConfig
 from mmcompress.core.channels import ChannelRange
-from mmcompress.core.unit import replace_module
+from mmcompress.core.op import is_plain_conv
+from mmcompress.core.unit import replace_everywhere, replace_module
 
 
 class Unit(ChannelUnit):
@@ -109,3 +110,19 @@ def test_replace_module():
     assert root[1] is other
     assert other.training
     assert root(torch.zeros(1, 1, 1, 1)).shape == (1, 2, 1, 1)
+
+
+def test_a_layer_in_two_places_stays_one_layer():
+    """As the convolutions of heads that all levels share."""
+    conv = nn.Conv2d(3, 3, 1)
+    root = nn.ModuleList([nn.Sequential(conv, nn.BatchNorm2d(3)) for _ in range(3)])
+    new = nn.Identity()
+    replace_everywhere(root, '0.0', new)
+    assert all(level[0] is new for level in root)
+    assert len({id(level[1]) for level in root}) == 3
+
+
+def test_convolutions_whose_weight_a_hook_makes_are_not_plain():
+    assert is_plain_conv(nn.Conv2d(3, 3, 1))
+    assert not is_plain_conv(nn.utils.spectral_norm(nn.Conv2d(3, 3, 1)))
+    assert not is_plain_conv(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1)))

@@ -87,12 +87,19 @@ def test_evaluating_what_training_starts_from(
 ) -> None:
     """test.py takes the dense checkpoint; that of another network is none."""
     test = tool.module('test')
-    config = str(CONFIGS / 'demo/filter_basis_resnet20_digits_finetune.py')
-    arguments = ['test.py', config, '--cfg-options', 'model.architecture.backbone.depth=14']
-    monkeypatch.setattr(sys, 'argv', arguments)
-    cfg = test.load_config(test.parse_args())
+
+    def read(method: str) -> Config:
+        config = str(CONFIGS / f'demo/{method}_resnet20_digits_finetune.py')
+        arguments = ['test.py', config, '--cfg-options', 'model.architecture.backbone.depth=14']
+        monkeypatch.setattr(sys, 'argv', arguments)
+        return test.load_config(test.parse_args())
+
+    cfg = read('linear_conv')
     cfg.load_from = str(runs['filter_basis'] / 'dense' / 'epoch_2.pth')
     init_default_scope('mmpretrain')
+    test.check(cfg)
+    cfg = read('filter_basis')
+    cfg.load_from = str(runs['filter_basis'] / 'dense' / 'epoch_2.pth')
     test.check(cfg)
     cfg.load_from = str(runs['filter_basis'] / 'finetune' / 'epoch_2.pth')
     test.check(cfg)

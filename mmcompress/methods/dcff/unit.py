@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mmcompress.core.channels import ChannelRange
-from mmcompress.core.unit import ChannelUnit, replace_module
+from mmcompress.core.unit import ChannelUnit, replace_everywhere
 from mmcompress.registry import MODELS
 
 from .op import FusedConv2d
@@ -25,6 +25,6 @@ class DCFFUnit(ChannelUnit):
             op = architecture.get_submodule(channel.name)
             if not isinstance(op, FusedConv2d):
                 op = FusedConv2d(op)
-                replace_module(architecture, channel.name, op)
+                replace_everywhere(architecture, channel.name, op)
             op.set_width(channel.start, channel.end, self.width)
         return filters

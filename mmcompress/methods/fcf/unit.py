@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.channels import ChannelRange, UnitConfig
-from mmcompress.core.unit import ChannelUnit, replace_module
+from mmcompress.core.unit import ChannelUnit, replace_everywhere
 from mmcompress.registry import MODELS
 
 from .admm import keep_largest
@@ -87,14 +87,14 @@ class FCFUnit(ChannelUnit):
         for channel in self.filters(architecture):
             op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
             op.scaled_by_norm = self.norms.get(channel.name) in scaled
-            replace_module(architecture, channel.name, op)
+            replace_everywhere(architecture, channel.name, op)
             self.op = self.op or op
             self.ops.append(op)
         for name, channel in scaled.items():
             norm = architecture.get_submodule(name)
             if not isinstance(norm, FactorizedNorm):
                 norm = FactorizedNorm(norm)
-                replace_module(architecture, name, norm)
+                replace_everywhere(architecture, name, norm)
             norm.scale(channel.start, channel.end, self.op)
         self.width = width
         return self.config.channels

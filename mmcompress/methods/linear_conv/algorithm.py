@@ -22,6 +22,9 @@ from .regularizer import correlation as correlation_loss
 from .regularizer import sparsity_loss
 from .threshold import steps_needed
 
+#: Settings of sparse combinations.
+PUBLISHED = dict(l1=0.01, mask_interval=500, threshold_step=1e-5)
+
 
 @MODELS.register_module()
 class LinearConv(FilterAlgorithm):
@@ -32,11 +35,12 @@ class LinearConv(FilterAlgorithm):
         mutator_cfg: A ``LinearConvMutator`` by default.
         correlation: Weight of the loss that keeps primary filters uncorrelated,
             ``loss_correlation``.
-        l1: Weight of the sum of the absolute combinations, ``loss_l1``; of variant ``sparse``.
+        l1: Weight of the sum of the absolute combinations, ``loss_l1``; as the next but one and
+            the last of these for variant ``sparse`` alone, and then 0.01 by default.
         loss_interval: The losses of the method are those of every so many batches.
-        mask_interval: Iterations between two looks at what is below the threshold; of ``sparse``.
-        threshold_step: Largest change of the threshold at such a look.
-        **kwargs: See the base class. ``init`` is ``'kaiming'`` or ``'qr'``.
+        mask_interval: Iterations between two looks at what is below the threshold, by default 500.
+        threshold_step: Largest change of the threshold at such a look, by default 1e-5.
+        **kwargs: See the base class. ``init`` is ``'kaiming'``, ``'qr'`` or ``'svd'``.
 
     Raises:
         CompressionError: If a setting is wrong.
@@ -53,22 +57,29 @@ class LinearConv(FilterAlgorithm):
         architecture: BaseModel | dict,
         mutator_cfg: dict | None = None,
         correlation: float = 0.01,
-        l1: float = 0.01,
+        l1: float | None = None,
         loss_interval: int = 10,
-        mask_interval: int = 500,
-        threshold_step: float = 1e-5,
+        mask_interval: int | None = None,
+        threshold_step: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.correlation = weight_of_loss(correlation, 'correlation')
-        self.l1 = weight_of_loss(l1, 'l1')
         self.loss_interval = _interval(loss_interval, 'loss_interval')
-        self.mask_interval = _interval(mask_interval, 'mask_interval')
-        if not is_number(threshold_step) or not threshold_step > 0:
-            raise CompressionError(
-                f'threshold_step is {threshold_step!r}; it has to be a number above 0'
-            )
-        self.threshold_step = float(threshold_step)
+        given = dict(l1=l1, mask_interval=mask_interval, threshold_step=threshold_step)
+        given = {key: value for key, value in given.items() if value is not None}
+        settings = {**PUBLISHED, **given}
+        self.l1 = weight_of_loss(settings['l1'], 'l1')
+        self.mask_interval = _interval(settings['mask_interval'], 'mask_interval')
+        step = settings['threshold_step']
+        if not is_number(step) or not step > 0:
+            raise CompressionError(f'threshold_step is {step!r}; it has to be a number above 0')
+        self.threshold_step = float(step)
         super().__init__(architecture, mutator_cfg or dict(type='LinearConvMutator'), **kwargs)
+        for key, value in ({} if self._sparse() else given).items():
+            raise CompressionError(
+                f"{key} is {value!r}, but no filter unit has variant 'sparse', which it is for; "
+                'leave it out'
+            )
 
     def tick(self, clock: Clock) -> None:
         """Look at the masks from time to time."""
@@ -78,6 +89,10 @@ class LinearConv(FilterAlgorithm):
         if clock.iteration and clock.iteration % self.mask_interval == 0:
             for op in self._sparse():
                 op.update_mask(self.threshold_step)
+
+    def averages_buffers(self) -> bool:
+        """Whether a moving average of buffers makes sense: there is none of masks."""
+        return not self._sparse()
 
     def own_losses(self) -> dict[str, Tensor]:
         """The base class's; from time to time ``loss_correlation`` and ``loss_l1``."""

@@ -88,7 +88,8 @@ class LinearConv2d(FilterOp):
         """:meth:`filters`, made again only if they have changed or gradients are wanted."""
         if self._counted is not None:
             return self._counted
-        sources = [*self.weights(), self.order, *([self.mask] if self.is_sparse else [])]
+        names = (*self.factors, 'order', *(('mask',) if self.is_sparse else ()))
+        sources = [getattr(self, name) for name in names]
         return self._kernel(sources, self.filters)
 
     def filters(self) -> Tensor:

@@ -38,7 +38,7 @@ class Settings:
     target_sparsity: float | None = None
 
     def __post_init__(self) -> None:
-        if self.variant not in VARIANTS:
+        if not isinstance(self.variant, str) or self.variant not in VARIANTS:
             raise CompressionError(
                 f'variant is {self.variant!r}; the nearest are '
                 f'{nearest(str(self.variant), VARIANTS, len(VARIANTS))}'
@@ -48,8 +48,8 @@ class Settings:
             value = getattr(self, key) if key else None
             if key and variant != self.variant and value is not None:
                 raise CompressionError(
-                    f'{key} is {value!r}, which is for variant {variant!r}; variant is '
-                    f'{self.variant!r}'
+                    f'{key} is {value!r}, which is for variant {variant!r}, but variant is '
+                    f'{self.variant!r}; set {key} to None'
                 )
             if key and variant == self.variant and value is None:
                 raise CompressionError(f'variant is {variant!r}, which needs {key}; it is None')
@@ -70,7 +70,9 @@ class Settings:
     def num_primary(self, filters: int) -> int:
         """How many of the filters of a group are primary."""
         # 0.29 * 100 is 28.999999999999996 in floating point and means 29.
-        return max(1, int(filters * self.primary_ratio + 1e-6))
+        count = int(filters * self.primary_ratio + 1e-6)
+        # Of two or more at least one is combined.
+        return max(1, min(count, filters - 1))
 
     def rank_of(self, primary: int) -> int | None:
         """The rank of the combinations of so many primary filters, where it is limited.

@@ -57,7 +57,8 @@ class LinearConvUnit(FilterUnit):
         if len(layers) > 1:
             raise CompressionError(
                 f'filter unit {name!r} has {len(layers)} layers ({layers[0]}, {layers[1]}, ...); '
-                "combinations are of filters of one layer: set parse_cfg.rule to 'layer'"
+                'combinations are of filters of one layer: give each a unit of its own (in '
+                "parse_cfg, rule='layer' does so)"
             )
         self.primary_ratio = primary_ratio
         self._settings = dict(
@@ -108,13 +109,18 @@ class LinearConvUnit(FilterUnit):
         budget = self.affordable(each * size, 0, 1)
         settings = self.settings
         least = settings.rank or 1
+        if least >= each:
+            raise CompressionError(
+                f'rank is {least}, but the layer has {each} filters (in a group), of which at most '
+                f'{each - 1} can be primary'
+            )
         counts = range(least, each)
         fitting = [p for p in counts if settings.num_weights(each, p, size) <= budget]
         if not fitting:
-            cost = settings.num_weights(each, least, size) / (each * size) if least < each else 1
+            cost = settings.num_weights(each, least, size) / (each * size)
             raise CompressionError(
-                f'{self.choice!r} of the parameters cannot be kept: {least} primary filters of '
-                f'{each} take {cost:.3g}; leave the layer out with parse_cfg.exclude'
+                f'{self.choice!r} of the parameters cannot be kept: with {least} of {each} filters '
+                f'primary it is {cost:.3g}; leave the layer out with parse_cfg.exclude'
             )
         return fitting[-1]
 

@@ -173,6 +173,35 @@ def test_svd_leaves_the_least_error():
         assert unit.error < errors['qr'][unit.name]
 
 
+def test_layers_that_several_levels_share():
+    """One op in all places, fitted once to what a dense checkpoint has for each of them."""
+
+    @MODELS.register_module(force=True)
+    class Levels(Mixed):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            shared = nn.Conv2d(16, 16, 3, padding=1)
+            self.backbone = nn.Module()
+            self.backbone.levels = nn.ModuleList(nn.Sequential(shared) for _ in range(2))
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            return sum(level(inputs) for level in self.backbone.levels)
+
+    dense = MODELS.build(dict(type='mmengine.Levels'))
+    made = MODELS.build(
+        dict(type='mmcompress.LinearConv', architecture=dict(type='mmengine.Levels'), init='qr')
+    )
+    first, second = (level[0] for level in made.architecture.backbone.levels)
+    assert first is second
+    made.load_state_dict(dense.state_dict(), strict=False)
+    assert [*made.mutator.units] == ['backbone.levels.0.0']
+    x = torch.randn(1, 16, 5, 5)
+    static = to_static(made)
+    assert static.backbone.levels[0][0] is static.backbone.levels[1][0]
+    torch.testing.assert_close(static(x), made.eval()(x), rtol=1e-5, atol=1e-5)
+    assert made.mutator.units['backbone.levels.0.0'].error > 0
+
+
 def test_losses_of_every_third_batch():
     algorithm = build(losses=dict(loss_interval=3), variant='sparse', target_sparsity=0.5)
     both = ['loss_correlation', 'loss_l1']
@@ -249,11 +278,17 @@ ERRORS = {
         dict(variant='lowrank', rank=5),
         "filter unit 'backbone.widened': rank is 5, but the layer has 2 primary filters",
     ),
-    'stage': (dict(parse_cfg=dict(rule='network')), "set parse_cfg.rule to 'layer'"),
+    'stage': (dict(parse_cfg=dict(rule='network')), "(in parse_cfg, rule='layer' does so)"),
+    'large rank': (
+        dict(target=0.5, variant='lowrank', rank=20),
+        "filter unit 'backbone.stem': rank is 20, but the layer has 16 filters (in a group)",
+    ),
+    'unused': (dict(losses=dict(l1=0.1)), 'l1 is 0.1, but no filter unit has variant'),
+    'unused interval': (dict(losses=dict(mask_interval=5)), 'mask_interval is 5, but no filter'),
     'ratio': (
         dict(target=0.01),
-        "filter unit 'backbone.stem': 0.01 of the parameters cannot be kept: 1 primary filters "
-        'of 16 take 0.0972; leave the layer out',
+        "filter unit 'backbone.stem': 0.01 of the parameters cannot be kept: with 1 of 16 filters "
+        'primary it is 0.0972; leave the layer out',
     ),
     'both': (dict(target=0.5, primary_ratio=0.5), 'remove one of the two'),
     'loss_interval': (dict(losses=dict(loss_interval=0)), 'loss_interval is 0; it has to be a p'),

@@ -217,13 +217,14 @@ def test_random_filters_are_as_large_as_dense_ones():
     [
         (dict(variant='linaer'), "variant is 'linaer'; the nearest are 'linear'"),
         (dict(primary_ratio=1), 'primary_ratio is 1; it has to be a number between 0 and 1'),
+        (dict(variant=['linear']), r"variant is \['linear'\]; the nearest"),
         (dict(primary_ratio='half'), "primary_ratio is 'half'"),
         (dict(variant='lowrank'), 'needs rank; it is None'),
         (dict(variant='lowrank', rank=0), 'rank is 0; it has to be a positive integer'),
         (dict(variant='lowrank', rank=9), 'rank is 9, but the layer has 8 primary filters'),
         (dict(variant='rankratio', rank_ratio=1.5), 'rank_ratio is 1.5; it has to be a number'),
         (dict(variant='sparse', target_sparsity=True), 'target_sparsity is True'),
-        (dict(rank=2), "rank is 2, which is for variant 'lowrank'; variant is 'linear'"),
+        (dict(rank=2), "rank is 2, which is for variant 'lowrank', but variant is 'linear'; set"),
     ],
 )
 def test_wrong_settings(settings, says):
