@@ -64,8 +64,8 @@ class LinearConvUnit(FilterUnit):
         self._settings = dict(
             variant=variant, rank=rank, rank_ratio=rank_ratio, target_sparsity=target_sparsity
         )
-        rank = VARIANTS[self._read_settings().variant] in ('rank', 'rank_ratio')
-        if self.init == 'svd' and rank:
+        limited = VARIANTS[self.settings.variant] in ('rank', 'rank_ratio')
+        if self.init == 'svd' and limited:
             raise CompressionError(
                 f"filter unit {name!r}: init is 'svd', which spoils the primary filters of variant "
                 f"{variant!r} and fits it worse; set it to 'qr'"
@@ -74,9 +74,6 @@ class LinearConvUnit(FilterUnit):
     @property
     def settings(self) -> Settings:
         """The settings, as an op takes them."""
-        return self._read_settings()
-
-    def _read_settings(self) -> Settings:
         ratio = PUBLISHED if self.primary_ratio is None else self.primary_ratio
         try:
             return Settings(primary_ratio=ratio, **self._settings)
