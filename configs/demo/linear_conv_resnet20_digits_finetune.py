@@ -1,6 +1,8 @@
 # LinearConv on ResNet-20, fine-tuned: half of the parameters of every convolution. Starts from
 # dense_resnet20_digits.py; linear_conv_resnet20_digits.py runs both. A fifth of the dense network's
 # learning rate and of its epochs.
+# Measured from one dense network (100.0), seed 0: 99.5 after; with model.init=svd 99.5, with
+# model.init=kaiming 86.5.
 _base_ = ['dense_resnet20_digits.py']
 
 model = dict(
