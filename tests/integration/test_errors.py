@@ -12,6 +12,8 @@ import pytest
 import torch
 from mmengine.device import get_device
 
+from mmcompress.engine.launch import run
+
 DENSE = 'configs/demo/dense_resnet20_digits.py'
 
 
@@ -180,21 +182,48 @@ def files(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     )
 
 
+#: A case of each tool that is run as a user runs it; the others in this process, in a tenth of the
+#: time.
+AS_A_USER = (
+    'misspelled unit',
+    'checkpoint missing',
+    'shape',
+    'output is another file',
+    'budget that is out of reach',
+)
+
+
 @pytest.mark.parametrize(
     'name', [name for name in CASES if 'CPU' not in name or get_device() == 'cpu']
 )
-def test_one_sentence(tool: ModuleType, files: dict[str, str], tmp_path: Path, name: str) -> None:
+def test_one_sentence(
+    tool: ModuleType,
+    files: dict[str, str],
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
     (script, *arguments), expected = CASES[name]
     out = tmp_path / 'out'
     filled = [argument.format(out=out, **files) for argument in arguments]
     if script in ('train', 'test'):
         filled[1:1] = ['--work-dir', str(out)] if script == 'train' else []
         filled += ['--work-dir', str(out)] if script == 'test' else []
-    done = tool.run_tool(script, *filled, PYTHONPATH=files['tmp'])
-    assert done.returncode == 2, done.stdout[-1000:] + done.stderr[-3000:]
-    assert 'Traceback' not in done.stdout + done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
-    assert len(errors) == 1, done.stderr
+    if name in AS_A_USER:
+        done = tool.run_tool(script, *filled, PYTHONPATH=files['tmp'])
+        status, text, said = done.returncode, done.stdout, done.stderr
+    else:
+        monkeypatch.chdir(tool.ROOT)
+        monkeypatch.syspath_prepend(files['tmp'])
+        monkeypatch.setattr('sys.argv', [f'{script}.py', *filled])
+        with pytest.raises(SystemExit) as ended:
+            run(tool.module(script).main)
+        status, (text, said) = ended.value.code, capsys.readouterr()
+    assert status == 2, text[-1000:] + said[-3000:]
+    assert 'Traceback' not in text + said
+    errors = [line for line in said.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1, said
     for part in expected:
         assert part in errors[0]
     # mmengine's runner makes its work dir before it looks at the data.
