@@ -189,6 +189,7 @@ AS_A_USER = (
     'checkpoint missing',
     'shape',
     'output is another file',
+    'output is a folder',
     'budget that is out of reach',
 )
 
