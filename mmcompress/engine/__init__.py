@@ -1,6 +1,7 @@
-"""Hooks for mmengine's runner."""
+"""Hooks for mmengine's runner, and metrics."""
 
 from .compression_hook import CompressionHook
+from .metrics import PSNR, SSIM
 from .reseed_hook import ReseedHook
 
-__all__ = ['CompressionHook', 'ReseedHook']
+__all__ = ['PSNR', 'SSIM', 'CompressionHook', 'ReseedHook']
