@@ -3,6 +3,7 @@
 All but :mod:`~mmcompress.models.cifar_resnext`, which needs mmpretrain.
 """
 
+from .bicubic import Bicubic
 from .cifar_all_conv import AllConv
 from .cifar_densenet import CIFARDenseNet
 from .cifar_googlenet import CIFARGoogLeNet
@@ -20,6 +21,7 @@ __all__ = [
     'CIFARVGG',
     'EDSR',
     'AllConv',
+    'Bicubic',
     'CIFARDenseNet',
     'CIFARGoogLeNet',
     'CIFARResNet',
