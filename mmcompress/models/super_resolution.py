@@ -14,12 +14,10 @@ from mmcompress.core.errors import CompressionError, nearest
 
 from ..registry import MODELS
 from .sr_data_preprocessor import SRDataPreprocessor, stacked
-from .tiling import chop_forward, self_ensemble
+from .tiling import chop_forward, reach, self_ensemble
 
 #: Losses by the name of their class in PyTorch, and what they are called in the log.
 LOSSES = dict(L1Loss='loss_l1', MSELoss='loss_mse', SmoothL1Loss='loss_smooth_l1')
-#: Pixels around a tile, where ``test_cfg.chop`` doesn't say.
-OVERLAP = 32
 
 
 @MODELS.register_module()
@@ -33,7 +31,8 @@ class SuperResolver(BaseModel):
         loss: A loss of PyTorch by ``type``, one of :data:`LOSSES`, between the network's output and
             the target in the network's units.
         test_cfg: How ``predict`` runs the network: ``chop=dict(tile=..., overlap=...)`` in tiles,
-            see :func:`~mmcompress.models.tiling.chop_forward`, of low-resolution pixels;
+            see :func:`~mmcompress.models.tiling.chop_forward`, of low-resolution pixels; by
+            default tiles overlap as far as the network may look, so that the result is the same;
             ``self_ensemble=True`` as the mean over eight orientations.
         data_preprocessor: Config of a :class:`SRDataPreprocessor`, the default.
         init_cfg: As for every mmengine module.
@@ -141,8 +140,10 @@ class SuperResolver(BaseModel):
     def enlarge(self, inputs: Tensor) -> Tensor:
         """The network, run as ``test_cfg`` says; ``Tensor[N, C, H, W]`` in its units."""
         network = self.backbone
-        if self.test_cfg['chop'] is not None:
-            network = partial(_chopped, network, self.scale, self.test_cfg['chop'])
+        chop = self.test_cfg['chop']
+        if chop is not None:
+            overlap = reach(network) if chop['overlap'] is None else chop['overlap']
+            network = partial(_chopped, network, self.scale, chop['tile'], overlap)
         return self_ensemble(network, inputs) if self.test_cfg['self_ensemble'] else network(inputs)
 
     def demo_samples(self, images: Tensor) -> list[BaseDataElement]:
@@ -163,7 +164,7 @@ def check_test_cfg(test_cfg: Any) -> dict[str, Any]:
         test_cfg: ``chop`` and ``self_ensemble``, see :class:`SuperResolver`.
 
     Returns:
-        Both, ``chop`` with ``tile`` and ``overlap`` or ``None``.
+        Both, ``chop`` with ``tile`` and ``overlap``, which may be ``None``, or ``None``.
 
     Raises:
         CompressionError: If a setting is unknown or wrong.
@@ -175,17 +176,17 @@ def check_test_cfg(test_cfg: Any) -> dict[str, Any]:
             f'test_cfg.self_ensemble is {ensemble!r}; it has to be True or False'
         )
     if chop is not None:
-        chop = dict(overlap=OVERLAP) | _settings(chop, 'test_cfg.chop', ('tile', 'overlap'))
+        chop = dict(overlap=None) | _settings(chop, 'test_cfg.chop', ('tile', 'overlap'))
         tile, overlap = chop.get('tile'), chop['overlap']
         if not _is_positive(tile):
             raise CompressionError(
                 f'test_cfg.chop.tile is {tile!r}; it has to be the side of a tile in pixels of '
                 'the low-resolution image, such as 128'
             )
-        if not _is_positive(overlap) and overlap != 0:
+        if overlap is not None and not _is_positive(overlap) and overlap != 0:
             raise CompressionError(
-                f'test_cfg.chop.overlap is {overlap!r}; it has to be a number of pixels, of at '
-                'least the radius of what the network sees'
+                f'test_cfg.chop.overlap is {overlap!r}; it has to be a number of pixels, or None '
+                'for as many as the network may see'
             )
     return dict(chop=chop, self_ensemble=ensemble)
 
@@ -205,8 +206,8 @@ def _is_positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _chopped(network: nn.Module, scale: int, chop: dict[str, int], x: Tensor) -> Tensor:
-    return chop_forward(network, x, scale, **chop)
+def _chopped(network: nn.Module, scale: int, tile: int, overlap: int, x: Tensor) -> Tensor:
+    return chop_forward(network, x, scale, tile, overlap)
 
 
 def _loss(loss: Any) -> tuple[str, nn.Module]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: ``Tensor[N, C, H, W]`` to ``Tensor[N, C', scale H, scale W]``.
 Network = Callable[[Tensor], Tensor]
@@ -47,6 +47,19 @@ def chop_forward(network: Network, x: Tensor, scale: int, tile: int, overlap: in
                 (left - columns.start) * scale : (right - columns.start) * scale,
             ]
     return whole
+
+
+def reach(network: nn.Module) -> int:
+    """How far from a pixel a network looks at most, in pixels of its input.
+
+    All its convolutions one behind the other, as if none saw maps that are larger than the input:
+    a bound for networks whose maps are never smaller.
+    """
+    return sum(
+        max(d * (k // 2) for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
+        for layer in network.modules()
+        if hasattr(layer, 'in_channels') and hasattr(layer, 'dilation')
+    )
 
 
 def self_ensemble(network: Network, x: Tensor) -> Tensor:
