@@ -115,7 +115,8 @@ class ImagePairs(BaseDataset):
         bad, then gets the same ones as an uninterrupted one.
         """
         for step in range(len(self)):
-            item = self.get_data_info((idx + step) % len(self))
+            # The first as it is, so that a position behind the last is an IndexError.
+            item = self.get_data_info((idx + step) % len(self) if step else idx)
             number = item.pop('number')
             if self._bad[number]:
                 continue

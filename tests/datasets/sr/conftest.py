@@ -1,12 +1,22 @@
 """Folders of small images."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 
 from mmcompress.datasets.sr.images import write_png
 from mmcompress.datasets.sr.pairs import cut_to_multiple, shrink
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    """Super-resolution needs no task library, so none is looked into for transforms."""
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        yield
 
 
 @pytest.fixture
@@ -36,3 +46,15 @@ def div2k(tmp_path: Path, picture):
         return tmp_path
 
     return make
+
+
+@pytest.fixture
+def warnings():
+    """Texts of warnings, as mmengine's logger gets them."""
+    texts = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: texts.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield texts
+    logger.removeHandler(handler)
