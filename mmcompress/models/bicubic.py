@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mmcompress.datasets.sr.bicubic import imresize
+from mmcompress.datasets.sr.bicubic import RADIUS, imresize
 
 from ..registry import MODELS
 
@@ -22,10 +22,15 @@ class Bicubic(BaseModule):
         scale: How much larger images become, a whole number.
         init_cfg: For the registry; there is nothing to initialize.
 
+    Attributes:
+        reach: How far from a pixel it looks, which is how far tiles have to overlap.
+
     Example:
         >>> Bicubic(scale=3)(torch.rand(1, 3, 12, 10)).shape
         torch.Size([1, 3, 36, 30])
     """
+
+    reach = RADIUS
 
     def __init__(self, scale: int = 2, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)

@@ -53,9 +53,9 @@ def reach(network: nn.Module) -> int:
     """How far from a pixel a network looks at most, in pixels of its input.
 
     All its convolutions one behind the other, as if none saw maps that are larger than the input:
-    a bound for networks whose maps are never smaller.
+    a bound for networks whose maps are never smaller. A network without any names its ``reach``.
     """
-    return sum(
+    return getattr(network, 'reach', 0) + sum(
         max(d * (k // 2) for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
         for layer in network.modules()
         if hasattr(layer, 'in_channels') and hasattr(layer, 'dilation')

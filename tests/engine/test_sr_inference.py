@@ -57,7 +57,7 @@ def test_settings_reach_the_model_in_every_form(form):
     cfg = apply(FORMS[form](), '--chop', '--self-ensemble')
     model = build_model(cfg)
     model = getattr(model, 'architecture', model)
-    assert model.test_cfg == dict(chop=dict(tile=128, overlap=32), self_ensemble=True)
+    assert model.test_cfg == dict(chop=dict(tile=128, overlap=None), self_ensemble=True)
 
 
 def test_predictions_change_with_them():
