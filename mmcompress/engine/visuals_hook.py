@@ -22,6 +22,8 @@ from .metrics import comparable, psnr
 #: Pixels between panels, height of the line of text above them, and the colours of both.
 GAP, LINE = 6, 20
 PAPER, INK = (255, 255, 255), (34, 40, 49)
+#: A part of an image: all of it, a square in the middle by its side, or top, left, height, width.
+Crop = int | Sequence[int] | None
 
 
 @HOOKS.register_module()
@@ -35,8 +37,9 @@ class VisualsHook(Hook):
 
     Args:
         count: How many images; 0 writes none.
-        crop: Side of a square in the middle of the target to which the picture is limited, in
-            pixels; by default the whole image is shown. The PSNR is that of the whole image.
+        crop: The part of the target to which the picture is limited, in pixels: the side of a
+            square in the middle, or ``(top, left, height, width)``; by default the whole image is
+            shown. The PSNR is that of the whole image.
         enlarge: How often each pixel is repeated in the picture, in both directions.
 
     Raises:
@@ -45,16 +48,18 @@ class VisualsHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, count: int = 4, crop: int | None = None, enlarge: int = 1) -> None:
-        least = dict(count=0, crop=1, enlarge=1)
-        for key, value in dict(count=count, crop=crop, enlarge=enlarge).items():
-            if value is None and key == 'crop':
-                continue
-            if not isinstance(value, int) or value < least[key]:
+    def __init__(self, count: int = 4, crop: Crop = None, enlarge: int = 1) -> None:
+        for key, value, least in (('count', count, 0), ('enlarge', enlarge, 1)):
+            if not _is_whole(value, least):
                 raise CompressionError(
                     f'VisualsHook: {key} is {value!r}; it has to be a whole number of at least '
-                    f'{least[key]}'
+                    f'{least}'
                 )
+        if not _is_crop(crop):
+            raise CompressionError(
+                f'VisualsHook: crop is {crop!r}; it has to be the side of a square, or '
+                '(top, left, height, width), in pixels'
+            )
         self.count, self.crop, self.enlarge = count, crop, enlarge
         self._written: set[str] = set()
 
@@ -120,7 +125,7 @@ def _moment(runner: Runner) -> str:
     return f'iter_{runner.iter}'
 
 
-def picture(image: Tensor, sample: Any, crop: int | None = None, enlarge: int = 1) -> Image.Image:
+def picture(image: Tensor, sample: Any, crop: Crop = None, enlarge: int = 1) -> Image.Image:
     """Input, output and target side by side.
 
     Args:
@@ -129,8 +134,17 @@ def picture(image: Tensor, sample: Any, crop: int | None = None, enlarge: int = 
             ``Tensor[3, H, W]`` in 0..255; ``scale``.
         crop: See :class:`VisualsHook`.
         enlarge: See there.
+
+    Raises:
+        CompressionError: If the crop is beside the image.
     """
     output, target = sample.pred_img, sample.get('gt_img')
+    if isinstance(crop, (list, tuple)) and not all(map(int.__lt__, crop[:2], output.shape[-2:])):
+        raise CompressionError(
+            f'VisualsHook: crop is {tuple(crop)!r}, which leaves nothing of '
+            f'{str(sample.get("img_path"))!r}, {output.shape[-2]} pixels high and '
+            f'{output.shape[-1]} wide'
+        )
     bicubic = imresize(image, output.shape[-1] / image.shape[-1])
     images = dict(bicubic=bicubic, output=output)
     if target is not None:
@@ -171,10 +185,22 @@ def side_by_side(panels: Sequence[np.ndarray], labels: Sequence[str]) -> Image.I
     return sheet
 
 
-def _pixels(image: Tensor, crop: int | None, enlarge: int) -> np.ndarray:
-    """The middle of an image, ``uint8[H, W, 3]``, every pixel repeated."""
+def _pixels(image: Tensor, crop: Crop, enlarge: int) -> np.ndarray:
+    """A part of an image, ``uint8[H, W, 3]``, every pixel repeated."""
     array = image.detach().cpu().clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
-    if crop:
-        top, left = (max(0, (side - crop) // 2) for side in array.shape[:2])
-        array = array[top : top + crop, left : left + crop]
+    if isinstance(crop, int):
+        crop = (*(max(0, (side - crop) // 2) for side in array.shape[:2]), crop, crop)
+    if crop is not None:
+        top, left, height, width = crop
+        array = array[top : top + height, left : left + width]
     return np.ascontiguousarray(array.repeat(enlarge, 0).repeat(enlarge, 1))
+
+
+def _is_crop(crop: Any) -> bool:
+    if isinstance(crop, (list, tuple)):
+        return len(crop) == 4 and all(map(_is_whole, crop, (0, 0, 1, 1)))
+    return crop is None or _is_whole(crop, 1)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -69,7 +69,8 @@ def test_none_are_written_where_none_are_wanted(runner, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('crop', 'enlarge', 'height', 'width'), [(None, 1, 100, 140), (32, 4, 128, 128)]
+    ('crop', 'enlarge', 'height', 'width'),
+    [(None, 1, 100, 140), (32, 4, 128, 128), ([34, 54, 32, 200], 1, 32, 86)],
 )
 def test_panels_are_input_output_and_target(runner, tmp_path, crop, enlarge, height, width):
     data, outputs = batch(['cat'])
@@ -81,7 +82,7 @@ def test_panels_are_input_output_and_target(runner, tmp_path, crop, enlarge, hei
     assert (panels[0] == 100).all()
     truth = outputs[0].gt_img.permute(1, 2, 0).numpy()
     if crop:
-        truth = truth[34:66, 54:86].repeat(4, 0).repeat(4, 1)
+        truth = truth[34:66, 54:][:, : width // enlarge].repeat(enlarge, 0).repeat(enlarge, 1)
     np.testing.assert_array_equal(panels[2], truth)
     np.testing.assert_array_equal(panels[1], truth + 4)
     # Text above each panel.
@@ -106,9 +107,22 @@ def test_labels_tell_the_psnr_of_the_whole_image(runner, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(count=-1), dict(count=None), dict(crop=0), dict(enlarge=0.5)]
+    'wrong',
+    [
+        dict(count=-1),
+        dict(count=None),
+        dict(crop=0),
+        dict(crop=(0, 0, 8)),
+        dict(crop=(0, 0, 8, 0)),
+        dict(enlarge=0.5),
+    ],
 )
 def test_arguments_are_checked(wrong):
     key = next(iter(wrong))
     with pytest.raises(CompressionError, match=f'VisualsHook: {key} is '):
         VisualsHook(**wrong)
+
+
+def test_a_crop_beside_the_image_is_refused(runner):
+    with pytest.raises(CompressionError, match="nothing of 'data/cat.jpg', 100 pixels high"):
+        VisualsHook(crop=(0, 140, 8, 8)).after_test_iter(runner, 0, *batch(['cat']))
