@@ -51,7 +51,7 @@ def requirements(name: str) -> list[str]:
     return [line for line in stripped if line and not line.startswith('-')]
 
 
-TASKS = ('cls', 'det', 'seg', 'pose')
+TASKS = ('cls', 'det', 'seg', 'pose', 'sr')
 extras = {task: requirements(task) for task in TASKS}
 extras['all'] = sorted({line for task in TASKS for line in extras[task]})
 readme = ROOT / 'README.md'

@@ -7,7 +7,7 @@ import importlib
 import sys
 from importlib.metadata import version
 
-DEMO = ('mmcompress', 'mmrazor.models', 'mmpretrain.models', 'torch_pruning', 'sklearn')
+DEMO = ('mmcompress', 'mmrazor.models', 'mmpretrain.models', 'torch_pruning', 'sklearn', 'skimage')
 FULL = (
     *DEMO,
     'mmcv.ops',

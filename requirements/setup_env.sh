@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds .venv (demo: classification only, nothing compiled) or .venv-full (all four task
-# libraries, mmcv with its operators, everything the tests use).
+# Builds .venv (demo: classification and super-resolution, nothing compiled) or .venv-full (all
+# four task libraries, mmcv with its operators, everything the tests use).
 #
 #   requirements/setup_env.sh demo|full          PYTHON=python3.12 chooses the interpreter
 #
@@ -75,7 +75,7 @@ pip torch torchvision
 if [ "$profile" = demo ]; then
     say "mmcv-lite (10 s)"
     pip mmcv-lite
-    extras=cls
+    extras=cls,sr
 else
     pip ninja psutil cython
     say "mmcv with its operators (compiling takes 9 minutes on two cores, once: pip keeps the wheel)"

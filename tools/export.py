@@ -42,7 +42,9 @@ def parse_args() -> argparse.Namespace:
         help='make batch norms part of the convolutions in front of them; for inference only',
     )
     parser.add_argument(
-        '--onnx', action='store_true', help='also write compact.onnx, of any batch size'
+        '--onnx',
+        action='store_true',
+        help='also write compact.onnx, of any batch size; for super-resolution, any image size',
     )
     parser.add_argument(
         '--prefer',

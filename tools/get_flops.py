@@ -28,6 +28,14 @@ def parse_args() -> argparse.Namespace:
     add_config_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='of the model of the config')
     add_shape_argument(parser)
+    parser.add_argument(
+        '--module',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='also count these modules by themselves, for example a residual block: '
+        'backbone.blocks.0',
+    )
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
     # Options may stand between the config and the checkpoint.
     return parser.parse_intermixed_args()
@@ -39,16 +47,17 @@ def main() -> None:
         cfg = load_config(args)
         shape = image_shape(cfg, args.shape)
         models = dense_and_compact(cfg, args.checkpoint)
-        rows = [report(name, model, shape) for name, model in models.items()]
+        rows = [report(name, model, shape, args.module) for name, model in models.items()]
     if args.json:
         print(json.dumps(dict(shape=shape, models=rows), indent=2))
         return
     names = dict.fromkeys(stage['name'] for row in rows for stage in row['stages'])
     table = []
-    for stage in [*names, 'total']:
+    for stage in [*names, 'total', *args.module]:
         line: dict[str, Any] = {'stage': stage}
         for row in rows:
-            found = next((s for s in row['stages'] if s['name'] == stage), None)
+            parts = [*row['stages'], *row.get('modules', [])]
+            found = next((part for part in parts if part['name'] == stage), None)
             part = row if stage == 'total' else found or dict(params=0, macs=0)
             line[f'{row["model"]} params'] = f'{part["params"] / 1e6:.3f}M'
             line[f'{row["model"]} MACs'] = f'{part["macs"] / 1e6:.2f}M'

@@ -3,6 +3,8 @@
 Example:
     python tools/test.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
     python tools/test.py work_dirs/x/export/compact.py work_dirs/x/export/compact.pth
+    python tools/test.py configs/demo/bicubic_x2_photos.py  # nothing is learned: no checkpoint
+    python tools/test.py CONFIG CHECKPOINT --chop 64 --self-ensemble  # super-resolution
 
 Given a method that makes bases of dense weights, and the checkpoint of the dense network, it
 evaluates what training would start from.
@@ -34,6 +36,7 @@ from mmcompress.engine.launch import (
     load_config,
     run,
 )
+from mmcompress.engine.sr_inference import add_inference_arguments, apply_inference_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,13 +46,17 @@ def parse_args() -> argparse.Namespace:
         'checkpoint', nargs='?', help='may be left out for an exported model, whose work dir has it'
     )
     add_launch_arguments(parser)
+    add_inference_arguments(parser)
     parser.add_argument('--json', metavar='FILE', help='write the metrics to this file')
     # Options may stand between the config and the checkpoint.
     return parser.parse_intermixed_args()
 
 
-def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
+def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str | None:
     """The checkpoint given, else the one that the config names, else the work dir's export.
+
+    Returns:
+        ``None`` if none of these is there, and the model has nothing to load.
 
     Raises:
         CompressionError: If there's none.
@@ -58,6 +65,8 @@ def checkpoint_of(cfg: Config, args: argparse.Namespace) -> str:
     if path:
         return path
     if not is_sub_model(cfg.model):
+        if not build_model(cfg).state_dict():
+            return None
         raise CompressionError('no checkpoint was given, and the config names none')
     own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
     places = [Path(cfg.work_dir, *folder, 'compact.pth') for folder in ((), ('export',))]
@@ -85,10 +94,12 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     apply_launch_arguments(cfg, args)
+    apply_inference_arguments(cfg, args)
     if cfg.get('test_dataloader') is None:
         raise CompressionError(f'{args.config} has no test_dataloader to evaluate on')
     cfg.load_from = checkpoint_of(cfg, args)
-    check(cfg)
+    if cfg.load_from:
+        check(cfg)
     metrics = ToolRunner.from_cfg(cfg).test()
     if args.json:
         Path(args.json).write_text(json.dumps(metrics, indent=2, default=float) + '\n')

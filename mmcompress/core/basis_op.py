@@ -77,7 +77,7 @@ class BasisConv2d(FilterOp):
                 'to None where coefficients=False'
             )
         self.norm = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
-        self.act = None if act_cfg is None else _activation(act_cfg)
+        self.act = None if act_cfg is None else _activation(act_cfg).to(like)
         self.act_cfg = None if act_cfg is None else dict(act_cfg)
         self.coefficients = None
         if coefficients:
@@ -216,7 +216,9 @@ class BasisConv2d(FilterOp):
             return self._plain(self._combine(basis, combine), self._lift(offset, combine, bias))
         layers, weights = self._static_basis(basis, offset)
         if self.act is not None:
-            layers, weights = [*layers, dict(self.act_cfg)], [*weights, {}]
+            # A PReLU has learned its slopes.
+            slopes = {key: double(value) for key, value in self.act.state_dict().items()}
+            layers, weights = [*layers, dict(self.act_cfg)], [*weights, slopes]
         last = dict(
             type='Conv2d',
             in_channels=self.maps,

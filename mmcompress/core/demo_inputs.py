@@ -2,7 +2,7 @@
 
 The analyzer runs the model's own forward pass on it. Which kind of data sample a model wants
 is read off the library its classes come from, so that nothing is imported that the model does
-not already use.
+not already use; a model of no such library may have a method ``demo_samples`` that makes them.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def demo_batch(
         branches by name.
     """
     inputs = torch.randn(shape)
+    if hasattr(model, 'demo_samples'):
+        return inputs, model.demo_samples(inputs)
     build = _SAMPLES.get(library_of(model))
     if build is None:
         return inputs, None

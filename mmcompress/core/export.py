@@ -32,6 +32,8 @@ FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
 ONNX_FILE = 'compact.onnx'
 #: What ``compact.pth`` may hold.
 STORES = ('weights', 'factors')
+#: Hooks of a compressed training, which a static model has no use for.
+METHOD_HOOKS = ('mmcompress.CompressionHook', 'mmcompress.ReseedHook')
 
 
 def export(
@@ -237,7 +239,7 @@ def _static_config(cfg: Config, dense_cfg: dict) -> Config:
     static['default_hooks'] = {
         key: hook
         for key, hook in (static.get('default_hooks') or {}).items()
-        if not (isinstance(hook, dict) and str(hook.get('type', '')).startswith('mmcompress.'))
+        if not (isinstance(hook, dict) and hook.get('type') in METHOD_HOOKS)
     }
     imports = dict(static.get('custom_imports') or dict(allow_failed_imports=False))
     named = imports.get('imports') or []

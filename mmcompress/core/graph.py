@@ -33,6 +33,9 @@ from .probe import Probe, tensors_in
 from .stand_ins import fixed_layers, parts_added_up, traceable
 from .trace import Recorder
 
+#: Operations of autograd that make pixels of channels, or the other way round.
+SHUFFLES = ('PixelShuffle', 'PixelUnshuffle')
+
 
 class CouplingGraph:
     """Which channels of a model go together.
@@ -167,7 +170,10 @@ class CouplingGraph:
                 reason = reason or f'its channels are those of the bare parameter {name}'
                 continue
             if layer not in self.names:
-                continue  # concatenation, addition, reshape: nothing of it is stored
+                # Concatenation, addition, reshape: nothing of it is stored.
+                if str(getattr(layer, '_grad_fn', '')).startswith(SHUFFLES):
+                    reason = reason or 'a pixel shuffle makes pixels of its channels'
+                continue
             name = self.names[layer]
             if not is_narrowable(layer):
                 kind = type(layer).__name__

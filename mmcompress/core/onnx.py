@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib.util
 import io
+import itertools
 import logging
 import os
 import tempfile
@@ -26,6 +27,9 @@ from .probe import seeded, tensors_in
 #: Largest difference between torch and onnxruntime, as a share of the largest output.
 TOLERANCE = 1e-4
 INPUT = 'images'
+#: Axes of the images that a graph may leave open, by name.
+FREE_AXES = dict(batch=0, height=2, width=3)
+FREE = tuple(FREE_AXES)
 #: What PyTorch's exporter, onnxruntime and the test of a file need.
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
@@ -66,6 +70,9 @@ class OnImages(nn.Module):
 def export_onnx(model: nn.Module, path: str | Path, input_shape: Sequence[int]) -> dict[str, Any]:
     """Write a model as one ONNX file with a free batch size, compared with onnxruntime first.
 
+    Height and width of the images are free as well where the model says ``free_size``: that its
+    output follows their size, as in super-resolution.
+
     The graph is mode ``'tensor'`` (backbone, neck and heads without post-processing). Where that
     needs more than images, as the second stage of a detector does, it is what the backbone and
     the neck return, which is the part that compression changes.
@@ -73,11 +80,12 @@ def export_onnx(model: nn.Module, path: str | Path, input_shape: Sequence[int]) 
     Args:
         model: A model of plain layers; left as it is.
         path: The file; replaced if it is there.
-        input_shape: ``(channels, height, width)`` of the images.
+        input_shape: ``(channels, height, width)`` of the images; of one size, where it is free.
 
     Returns:
-        ``onnx``, the path; ``outputs``, ``'tensor'`` or ``'features'``; and
-        ``onnx_difference``, the largest difference as a share of the largest output.
+        ``onnx``, the path; ``outputs``, ``'tensor'`` or ``'features'``; ``free``, what of the
+        images is; and ``onnx_difference``, the largest difference as a share of the largest
+        output.
 
     Raises:
         CompressionError: If a package is missing, the model can't be written, or onnxruntime's
@@ -87,17 +95,22 @@ def export_onnx(model: nn.Module, path: str | Path, input_shape: Sequence[int]) 
     path = Path(path)
     model = copy.deepcopy(model).cpu().eval()
     images = _images(2, input_shape)
+    free = FREE if getattr(model, 'free_size', False) else FREE[:1]
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=_folder(path)) as scratch:
         file = Path(scratch) / path.name
-        outputs = _write(model, images, file)
-        difference = _difference(OnImages(model, outputs).eval(), file, input_shape)
+        outputs = _write(model, images, file, free)
+        shapes = [tuple(input_shape)]
+        if len(free) > 1:
+            channels, height, width = input_shape
+            shapes.append((channels, height + 3, max(width // 2, 1)))
+        difference = _difference(OnImages(model, outputs).eval(), file, shapes)
         if not difference < TOLERANCE:
             raise CompressionError(
                 f'onnx: the outputs of onnxruntime differ from those of torch by {difference:.3g} '
                 f'of the largest (at most {TOLERANCE:g} is allowed); nothing was written'
             )
         os.replace(file, path)
-    return dict(onnx=str(path), outputs=outputs, onnx_difference=difference)
+    return dict(onnx=str(path), outputs=outputs, free=list(free), onnx_difference=difference)
 
 
 def check_packages() -> None:
@@ -141,8 +154,9 @@ def _images(batch: int, shape: Sequence[int]) -> Tensor:
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch))
 
 
-def _write(model: nn.Module, images: Tensor, file: Path) -> str:
+def _write(model: nn.Module, images: Tensor, file: Path, free: Sequence[str]) -> str:
     """Write the most of a model that can be; returns which outputs that are."""
+    dims = {FREE_AXES[name]: torch.export.Dim(name) for name in free}
     reasons = []
     for mode in ('tensor', 'features') if hasattr(model, 'extract_feat') else ('tensor',):
         wrapped = OnImages(model, mode).eval()
@@ -153,7 +167,7 @@ def _write(model: nn.Module, images: Tensor, file: Path) -> str:
                     (images,),
                     file,
                     input_names=[INPUT],
-                    dynamic_shapes={'images': {0: torch.export.Dim('batch')}},
+                    dynamic_shapes={'images': dims},
                     external_data=False,
                     dynamo=True,
                     verbose=False,
@@ -189,11 +203,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _difference(model: nn.Module, file: Path, shape: Sequence[int]) -> float:
+def _difference(model: nn.Module, file: Path, shapes: Sequence[Sequence[int]]) -> float:
     """Largest difference to torch on batches of one and three, as a share of the largest output."""
     run = session(file)
     worst = 0.0
-    for batch in (1, 3):
+    for batch, shape in itertools.product((1, 3), shapes):
         images = _images(batch, shape)
         expected, found = model(images), run(images)
         if [tuple(t.shape) for t in expected] != [t.shape for t in found]:

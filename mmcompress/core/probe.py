@@ -190,13 +190,13 @@ class Probe:
         A layer is reached where it runs with a gradient: one that runs without, say to propose
         boxes, shows in another mode what it couples.
         """
-        layers = {m: name for name, m in model.named_modules() if is_narrowable(m)}
+        layers = {m: name for name, m in model.named_modules() if _is_layer(m)}
         run: set[nn.Module] = set()
         reached: set[nn.Module] = set()
         modes: list[str] = []
         self.reference = []
         for mode in forward_modes(model) if isinstance(model, BaseModel) else ('tensor',):
-            recorder = Recorder()
+            recorder = Recorder(_is_layer)
             try:
                 with torch.enable_grad(), recorder.recording(model):
                     output = self.forward(model, mode)
@@ -249,6 +249,11 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape[1:])
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a forward pass that runs ``module`` runs something: a layer, or an op of ours."""
+    return is_narrowable(module) or hasattr(module, 'to_static')
 
 
 def _convolves(module: nn.Module) -> bool:

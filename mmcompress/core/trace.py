@@ -18,9 +18,14 @@ from .narrow import is_narrowable, is_pass_through
 
 
 class Recorder:
-    """Outputs of narrowable layers in forward passes, while :meth:`recording`."""
+    """Outputs of layers in forward passes, while :meth:`recording`.
 
-    def __init__(self) -> None:
+    Args:
+        is_layer: Which modules are layers; by default those that can be narrowed.
+    """
+
+    def __init__(self, is_layer: Callable[[nn.Module], bool] = is_narrowable) -> None:
+        self.is_layer = is_layer
         self.outputs: dict[nn.Module, list[Tensor]] = defaultdict(list)
 
     @contextmanager
@@ -31,7 +36,7 @@ class Recorder:
             if isinstance(output, Tensor):
                 self.outputs[module].append(output)
 
-        hooks = [m.register_forward_hook(note) for m in model.modules() if is_narrowable(m)]
+        hooks = [m.register_forward_hook(note) for m in model.modules() if self.is_layer(m)]
         try:
             yield
         finally:

@@ -98,6 +98,40 @@ def complexity_by_stage(
     return [row for row in [*rows, rest] if row['params'] or row['macs']]
 
 
+def complexity_of_modules(
+    model: nn.Module,
+    names: Sequence[str],
+    input_shape: Sequence[int],
+    data_samples: list | None = None,
+    mode: str = 'tensor',
+) -> list[dict[str, Any]]:
+    """What some modules have and do in the forward pass of :func:`complexity`.
+
+    Args:
+        model: As for :func:`complexity`.
+        names: Of modules of it.
+        input_shape: As for :func:`complexity`.
+        data_samples: As for :func:`complexity`.
+        mode: As for :func:`complexity`.
+
+    Returns:
+        Rows ``{name, params, macs}``. Parameters that are shared with other modules count in each.
+
+    Raises:
+        AttributeError: If the model has no such module.
+    """
+    modules = {name: model.get_submodule(name) for name in names}
+    macs = _analyze(model, input_shape, data_samples, mode)[0].by_module()
+    return [
+        dict(
+            name=name,
+            params=sum(p.numel() for p in module.parameters()),
+            macs=int(macs[PREFIX + name]),
+        )
+        for name, module in modules.items()
+    ]
+
+
 def _analyze(
     model: nn.Module, input_shape: Sequence[int], data_samples: list | None, mode: str
 ) -> tuple[FlopAnalyzer, dict[str, int]]:

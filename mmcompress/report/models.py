@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -9,12 +10,12 @@ from torch import nn
 
 from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
 from mmcompress.core.checkpoint import load_into
-from mmcompress.core.errors import CompressionError
+from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.export import dense_config
 from mmcompress.core.subnet import is_sub_model, to_static
 from mmcompress.engine.launch import build_model
 
-from .complexity import complexity_by_stage
+from .complexity import complexity_by_stage, complexity_of_modules
 
 
 def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, nn.Module]:
@@ -45,15 +46,24 @@ def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, n
     return dict(dense=model)
 
 
-def report(name: str, model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Figures of one model, with the breakdown by stage.
+def report(
+    name: str, model: nn.Module, shape: tuple[int, int, int], modules: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Figures of one model, with the breakdown by stage, and those of some modules.
 
     What is counted is the forward pass without post-processing, or else the prediction of one
     image (mmseg's PointRend has no other that works).
 
     Raises:
-        CompressionError: If the model runs neither.
+        CompressionError: If the model runs neither, or has no module of such a name.
     """
+    known = dict(model.named_modules())
+    for module in modules:
+        if module not in known:
+            raise CompressionError(
+                f'--module: {type(model).__name__} has no module {module!r}; the nearest are '
+                f'{nearest(module, known)}'
+            )
     failures = []
     for mode in ('tensor', 'predict'):
         try:
@@ -62,7 +72,10 @@ def report(name: str, model: nn.Module, shape: tuple[int, int, int]) -> dict[str
             failures.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
             continue
         params, macs = (sum(stage[key] for stage in stages) for key in ('params', 'macs'))
-        return dict(model=name, params=params, macs=macs, mode=mode, stages=stages)
+        found = dict(model=name, params=params, macs=macs, mode=mode, stages=stages)
+        if modules:
+            found['modules'] = complexity_of_modules(model, modules, shape, mode=mode)
+        return found
     raise CompressionError(
         f'{type(model).__name__} does not run on an image of {shape[1]} x {shape[2]} '
         f'({failures[0]}); give another size with --shape'

@@ -478,6 +478,23 @@ def test_a_channel_shuffle():
     assert list(found.units) == ['backbone.c_(0, 4)_4']
 
 
+@pytest.mark.parametrize(
+    ('shuffle', 'between'), [(nn.PixelShuffle(2), 2), (nn.PixelUnshuffle(2), 32)]
+)
+def test_a_pixel_shuffle(shuffle, between):
+    model = Net(
+        lambda b, x: b['c'](shuffle(b['b'](b['a'](x)).relu())),
+        nn.Linear(4, 3),
+        a=conv(3, 8),
+        b=conv(8, 8),
+        c=conv(between, 4),
+    )
+    found = analyze(model)
+    assert set(found.units) == {'backbone.a_(0, 8)_8', 'backbone.c_(0, 4)_4'}
+    why = 'a pixel shuffle makes pixels of its channels'
+    assert found.rejected == {'backbone.b_(0, 8)_8': why}
+
+
 def test_unreached_layers_are_told():
     model = residual()
     model.backbone['unused'] = conv(3, 4)

@@ -74,3 +74,15 @@ def test_pose(library_model):
     assert model(inputs, samples, mode='loss')['loss_kpt'].isfinite()
     predicted = model(inputs, samples, mode='predict')[0].pred_instances.keypoints
     assert predicted.shape == (1, 17, 2)
+
+
+def test_a_model_that_makes_its_own_samples():
+    model = MODELS.build(
+        dict(
+            type='mmcompress.SuperResolver',
+            backbone=dict(type='mmcompress.EDSR', num_blocks=1, width=4, scale=3),
+        )
+    )
+    inputs, samples = demo_batch(model, (2, 3, 5, 6), mode='loss')
+    assert [sample.gt_img.shape for sample in samples] == [(3, 15, 18)] * 2
+    assert model(inputs, samples, mode='loss')['loss_l1'].isfinite()

@@ -38,6 +38,7 @@ def cfg(classifier_cfg):
                 logger=dict(type='LoggerHook', interval=20),
                 compression=dict(type='mmcompress.CompressionHook'),
                 reseed=dict(type='mmcompress.ReseedHook'),
+                visuals=dict(type='mmcompress.VisualsHook'),
             ),
             work_dir='work_dirs/x',
             load_from='y.pth',
@@ -205,7 +206,8 @@ def test_the_folder_may_move(trained, cfg, tmp_path):
 def test_the_config_of_the_static_model(trained, cfg, tmp_path):
     found = Config.fromfile(export(trained, cfg, tmp_path / 'out')['config'])
     assert found.model.type == 'mmcompress.sub_model'
-    assert set(found.default_hooks) == {'logger'}
+    # Those that only training has a use for are gone.
+    assert set(found.default_hooks) == {'logger', 'visuals'}
     assert found.val_evaluator == dict(type='Accuracy')
     assert found.custom_imports.imports == ['mmcompress']
     assert not {'work_dir', 'load_from', 'resume'} & set(found)

@@ -27,6 +27,34 @@ def test_a_classifier_at_any_batch_size(classifier_cfg, tmp_path):
         torch.testing.assert_close(got[0], expected[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('scale', [3, 4])
+def test_super_resolution_at_any_size(scale, tmp_path):
+    network = dict(type='mmcompress.EDSR', num_blocks=1, width=4, scale=scale)
+    model = MODELS.build(dict(type='mmcompress.SuperResolver', backbone=network)).eval()
+    found = export_onnx(model, tmp_path / 'a.onnx', (3, 16, 16))
+    assert found['free'] == ['batch', 'height', 'width']
+    run = session(tmp_path / 'a.onnx', threads=1)
+    for shape in ((1, 3, 9, 20), (4, 3, 33, 7)):
+        images = torch.randn(shape)
+        with torch.no_grad():
+            expected = model(images)
+        (got,) = run(images)
+        assert got.shape[2:] == (shape[2] * scale, shape[3] * scale)
+        torch.testing.assert_close(torch.from_numpy(got), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_size_that_is_not_free(tmp_path):
+    """A model that says its output follows the size of the images, and does not."""
+
+    class Resized(nn.Module):
+        free_size = True
+
+        def forward(self, x):
+            return nn.functional.interpolate(x, size=(8, 8)) + x.mean((2, 3), keepdim=True)
+
+    assert export_onnx(Resized(), tmp_path / 'a.onnx', (3, 8, 8))['onnx_difference'] < 1e-4
+
+
 class TwoStages(BaseModel):
     """Stands for a detector: what follows its backbone asks for more than images."""
 

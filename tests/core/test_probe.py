@@ -68,6 +68,22 @@ def test_no_convolution():
         Probe(nn.Linear(3, 3))
 
 
+def test_a_model_of_ops_alone():
+    """LinearConv may stand in for every layer of a network."""
+
+    class Op(nn.Module):
+        in_channels, kernel_size = 2, (3, 3)
+
+        def forward(self, x):
+            return 2 * x
+
+        def to_static(self):
+            return nn.Identity()
+
+    probe = Probe(nn.Sequential(Op(), Op()))
+    assert (probe.modes, probe.shape, probe.unreached) == (['tensor'], (1, 2, 64, 64), [])
+
+
 def test_images_have_the_dimensions_of_the_first_convolution():
     assert Probe(nn.Conv1d(5, 2, 3)).shape == (1, 5, 64)
     assert Probe(nn.Conv3d(2, 2, 3)).shape == (1, 2, 64, 64, 64)

@@ -13,6 +13,7 @@ from torch import nn
 
 from mmcompress.models import CIFARResNet
 from mmcompress.report import complexity, complexity_by_stage
+from mmcompress.report.complexity import complexity_of_modules
 
 
 class _Net(BaseModel):
@@ -47,6 +48,19 @@ _ROWS = [
 
 def test_stages_by_hand():
     assert complexity_by_stage(_Net(), (3, 8, 6)) == _ROWS
+
+
+def test_modules_by_hand():
+    model = _Net()
+    model.backbone.relu.weight = model.backbone.stem.weight
+    rows = complexity_of_modules(model, ['backbone.relu', 'backbone'], (3, 8, 6))
+    stem = 4 * 27
+    assert rows == [
+        dict(name='backbone.relu', params=stem, macs=0),
+        dict(name='backbone', params=stem + 4 + 8, macs=(stem + 8) * 48),
+    ]
+    with pytest.raises(AttributeError):
+        complexity_of_modules(model, ['backbone.nothing'], (3, 8, 6))
 
 
 def test_totals_are_the_sums_of_the_stages():

@@ -151,6 +151,14 @@ def test_activation_stays_factored():
     torch.testing.assert_close(op(x), F.conv2d(maps, op.coefficients, op.bias), rtol=0, atol=1e-10)
 
 
+def test_slopes_of_an_activation_stay():
+    op = filled(FilterBasisConv2d(dense(), 3, 4, act_cfg=dict(type='PReLU', num_parameters=6)))
+    with torch.no_grad():
+        op.act.weight.copy_(torch.linspace(-1, 1, 6))
+    x = torch.randn(4, 8, 6, 6, dtype=torch.double)
+    torch.testing.assert_close(op.to_static()(x), op(x), rtol=0, atol=1e-10)
+
+
 def test_channels_last():
     op = filled(FilterBasisConv2d(dense(), 3, 2))
     x = torch.randn(2, 8, 6, 6, dtype=torch.double)
