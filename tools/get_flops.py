@@ -53,7 +53,7 @@ def main() -> None:
         return
     names = dict.fromkeys(stage['name'] for row in rows for stage in row['stages'])
     table = []
-    for stage in [*names, 'total', *args.module]:
+    for stage in [*names, 'total', *(name for name in args.module if name not in names)]:
         line: dict[str, Any] = {'stage': stage}
         for row in rows:
             parts = [*row['stages'], *row.get('modules', [])]

@@ -1,4 +1,4 @@
-# What mmengine's runner needs for super-resolution, for which no library of OpenMMLab is needed.
+# What mmengine's runner needs for super-resolution, which takes no task library of OpenMMLab.
 default_scope = 'mmengine'
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 

@@ -49,7 +49,8 @@ def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if not given:
         return
     model = dense_model(cfg.model)
-    kind = MODELS.get(str(model.get('type')))
+    kind = model.get('type')
+    kind = kind if isinstance(kind, type) else MODELS.get(str(kind))
     if not (isinstance(kind, type) and issubclass(kind, SuperResolver)):
         raise CompressionError(
             f'{" and ".join(given)}: the model of the config is a {model.get("type")!r}; only '

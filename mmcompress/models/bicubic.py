@@ -24,6 +24,7 @@ class Bicubic(BaseModule):
 
     Attributes:
         reach: How far from a pixel it looks, which is how far tiles have to overlap.
+        free_size: Its weights depend on the size, which a graph can't leave open.
 
     Example:
         >>> Bicubic(scale=3)(torch.rand(1, 3, 12, 10)).shape
@@ -31,6 +32,7 @@ class Bicubic(BaseModule):
     """
 
     reach = RADIUS
+    free_size = False
 
     def __init__(self, scale: int = 2, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)

@@ -73,8 +73,12 @@ class EDSR(BaseModule):
             and which published counts include. ``None`` leaves it to the data preprocessor.
         init_cfg: mmengine's initialization config; ``None`` for PyTorch's own, as published.
 
+    Attributes:
+        has_mean: Whether the network takes off a mean itself.
+
     Raises:
-        ValueError: If the scale is unknown, or the mean is not one number for each channel.
+        ValueError: If the scale is unknown, a size is not positive, or the mean is not one number
+            for each channel.
 
     Example:
         >>> EDSR(num_blocks=8, width=128, scale=4)(torch.rand(1, 3, 12, 10)).shape
@@ -92,9 +96,12 @@ class EDSR(BaseModule):
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        if num_blocks < 1 or width < 1:
+            raise ValueError(f'num_blocks={num_blocks}, width={width} have to be positive.')
         if mean is not None and len(mean) != in_channels:
             raise ValueError(f'mean={mean} has to be {in_channels} numbers, one for each channel.')
         self.scale = scale
+        self.has_mean = mean is not None
         self.sub_mean = nn.Identity() if mean is None else MeanShift([-value for value in mean])
         self.head = nn.Conv2d(in_channels, width, 3, padding=1)
         self.blocks = nn.Sequential(*(EDSRBlock(width, res_scale) for _ in range(num_blocks)))

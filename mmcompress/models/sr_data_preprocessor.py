@@ -10,6 +10,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.units_file import is_number
 
 from ..registry import MODELS
 
@@ -41,7 +42,8 @@ class SRDataPreprocessor(BaseDataPreprocessor):
             raise CompressionError(
                 f'data_preprocessor.std is {std!r}; it has to be a positive number, such as 255'
             )
-        if isinstance(mean, str) or not isinstance(mean, (Sequence, type(None))) or mean == []:
+        given = mean if isinstance(mean, Sequence) and not isinstance(mean, str) else []
+        if mean is not None and (not given or not all(map(is_number, given))):
             raise CompressionError(
                 f'data_preprocessor.mean is {mean!r}; it has to be one number for each channel, '
                 'or None'
@@ -72,12 +74,18 @@ class SRDataPreprocessor(BaseDataPreprocessor):
             on the device.
 
         Raises:
-            CompressionError: If the images differ in size.
+            CompressionError: If images differ in size, or have another number of channels than
+                the mean.
         """
         data = self.cast_data(data)
         inputs, samples = data['inputs'], data.get('data_samples')
         if not isinstance(inputs, Tensor):
             inputs = stacked(inputs, samples, 'low-resolution image')
+        if len(self.mean) not in (1, inputs.shape[1]):
+            raise CompressionError(
+                f'data_preprocessor.mean has {len(self.mean)} numbers, but images have '
+                f'{inputs.shape[1]} channels'
+            )
         return dict(inputs=self.normalize(inputs), data_samples=samples)
 
 

@@ -38,7 +38,8 @@ class SuperResolver(BaseModel):
         init_cfg: As for every mmengine module.
 
     Attributes:
-        free_size: The output has the size of the input, times the scale: any input will do.
+        free_size: Whether a graph of the model may leave the size of its input open; not where the
+            backbone says otherwise.
 
     Raises:
         CompressionError: If a setting is wrong.
@@ -50,8 +51,6 @@ class SuperResolver(BaseModel):
         >>> sample.pred_img.shape
         torch.Size([3, 16, 18])
     """
-
-    free_size = True
 
     def __init__(
         self,
@@ -74,12 +73,18 @@ class SuperResolver(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         own = getattr(self.backbone, 'scale', None)
+        self.free_size = getattr(self.backbone, 'free_size', True)
         self.scale = own if scale is None else scale
         if not _is_positive(self.scale):
             raise CompressionError(f'scale is {self.scale!r}; it has to be a whole number')
         if own not in (None, self.scale):
             raise CompressionError(
                 f'scale is {self.scale}, but the backbone makes images {own} times as large'
+            )
+        if getattr(self.backbone, 'has_mean', False) and data_preprocessor.mean.any():
+            raise CompressionError(
+                'the backbone and the data_preprocessor both take off a mean; set '
+                'data_preprocessor.mean to None, or that of the backbone'
             )
         self.loss_name, self.loss_module = _loss(loss or dict(type='L1Loss'))
         self.test_cfg = check_test_cfg(test_cfg)
@@ -115,27 +120,38 @@ class SuperResolver(BaseModel):
 
     def loss(self, inputs: Tensor, data_samples: list[BaseDataElement]) -> dict[str, Tensor]:
         """The loss of a batch; see :meth:`forward`."""
+        self._check_scale(data_samples)
         output = self.backbone(inputs)
-        images = [sample.gt_img for sample in data_samples]
-        target = self.data_preprocessor.normalize(stacked(images, data_samples, 'target'))
+        images = stacked([sample.gt_img for sample in data_samples], data_samples, 'target')
+        target = self.data_preprocessor.normalize(images.to(output.device))
         if target.shape != output.shape:
             path = getattr(data_samples[0], 'img_path', 'a target')
             raise CompressionError(
                 f'{path}: the target is {tuple(target.shape[1:])}, but the network makes '
                 f'{tuple(output.shape[1:])} of {tuple(inputs.shape[1:])}, scale {self.scale}'
             )
-        return {self.loss_name: self.loss_module(output, target.to(output.device))}
+        return {self.loss_name: self.loss_module(output, target)}
 
     def predict(
         self, inputs: Tensor, data_samples: list[BaseDataElement] | None = None
     ) -> list[BaseDataElement]:
         """Images, made as ``test_cfg`` says; see :meth:`forward`."""
+        self._check_scale(data_samples or [])
         images = self.data_preprocessor.restore(self.enlarge(inputs)).clamp(0, 255)
         if data_samples is None:
             data_samples = [BaseDataElement() for _ in images]
         for sample, image in zip(data_samples, images, strict=True):
             sample.pred_img = image
         return data_samples
+
+    def _check_scale(self, data_samples: list[BaseDataElement]) -> None:
+        for sample in data_samples:
+            scale = sample.get('scale')
+            if scale not in (None, self.scale):
+                raise CompressionError(
+                    f'scale of the data set is {scale}, that of the model {self.scale}; make them '
+                    'equal'
+                )
 
     def enlarge(self, inputs: Tensor) -> Tensor:
         """The network, run as ``test_cfg`` says; ``Tensor[N, C, H, W]`` in its units."""
@@ -152,7 +168,7 @@ class SuperResolver(BaseModel):
         samples = []
         for _ in images:
             sample = BaseDataElement(metainfo=dict(img_path='demo.png', scale=self.scale))
-            sample.gt_img = 255 * torch.rand(images.shape[1], height, width)
+            sample.gt_img = 255 * torch.rand(images.shape[1], height, width, device=images.device)
             samples.append(sample)
         return samples
 
@@ -217,6 +233,9 @@ def _loss(loss: Any) -> tuple[str, nn.Module]:
             f"loss is {loss!r}; it has to be dict(type='L1Loss'), or of type "
             f'{" or ".join(name for name in LOSSES if name != "L1Loss")}'
         )
+    reduction = loss.get('reduction', 'mean')
+    if reduction not in ('mean', 'sum'):
+        raise CompressionError(f"loss.reduction is {reduction!r}; it has to be 'mean' or 'sum'")
     try:
         settings = {key: value for key, value in loss.items() if key != 'type'}
         return LOSSES[kind], getattr(nn, kind)(**settings)

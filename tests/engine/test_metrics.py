@@ -12,7 +12,7 @@ from skimage import color, data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.engine.metrics import PSNR, SSIM, comparable
+from mmcompress.engine.metrics import PSNR, SSIM, comparable, ssim
 from mmcompress.registry import METRICS
 
 REFERENCE = dict(
@@ -75,6 +75,27 @@ def test_values_are_those_of_scikit_image(pairs, border, channel):
         assert found.pop(name) == pytest.approx(np.mean(values), abs=1e-6)
         assert 0.2 < values[0] < 0.95 or 20 < values[0] < 35
     assert not found
+
+
+def test_ssim_by_the_formula():
+    """Wang et al., 2004, window by window in float64."""
+    generator = np.random.default_rng(0)
+    one, other = generator.uniform(0, 255, (2, 13, 14))
+    other = 0.7 * one + 0.3 * other
+    steps = np.arange(-5, 6)
+    line = np.exp(-(steps**2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    values = []
+    for top in range(13 - 10):
+        for left in range(14 - 10):
+            x, y = (image[top : top + 11, left : left + 11] for image in (one, other))
+            mx, my = (window * x).sum(), (window * y).sum()
+            vx, vy = (window * (x - mx) ** 2).sum(), (window * (y - my) ** 2).sum()
+            cov = (window * (x - mx) * (y - my)).sum()
+            top_part = (2 * mx * my + c1) * (2 * cov + c2)
+            values.append(top_part / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
+    assert ssim(one[None], other[None]) == pytest.approx(np.mean(values), abs=1e-9)
 
 
 def test_luma_is_that_of_matlab():

@@ -107,11 +107,36 @@ def test_how_predictions_are_made():
         (dict(data_preprocessor=dict(type='mmengine.BaseDataPreprocessor')), 'needs an SRData'),
         (dict(data_preprocessor=dict(type='SRDataPreprocessor', std=0)), r'std is 0; it has to be'),
         (dict(data_preprocessor=dict(type='SRDataPreprocessor', mean=3.0)), 'mean is 3.0; it has'),
+        (dict(data_preprocessor=dict(type='SRDataPreprocessor', mean=())), r'mean is \(\); it has'),
+        (
+            dict(data_preprocessor=dict(type='SRDataPreprocessor', mean=['a'])),
+            'it has to be one num',
+        ),
+        (dict(loss=dict(type='L1Loss', reduction='all')), "loss.reduction is 'all'; it has to be"),
+        (
+            dict(network=dict(NETWORK, mean=(1, 2, 3))),
+            'the backbone and the data_preprocessor both take off a mean',
+        ),
     ],
 )
 def test_wrong_settings(settings, message):
     with pytest.raises(CompressionError, match=message):
         build(**settings)
+
+
+def test_data_of_another_scale():
+    model = build()
+    wrong = sample(8, 8, 'a.png')
+    wrong.set_metainfo(dict(scale=4))
+    for mode in ('loss', 'predict'):
+        with pytest.raises(CompressionError, match='scale of the data set is 4, that of the model'):
+            model(torch.rand(1, 3, 4, 4), [wrong], mode=mode)
+
+
+def test_images_of_other_channels():
+    preprocessor = SRDataPreprocessor(mean=(1, 2))
+    with pytest.raises(CompressionError, match='mean has 2 numbers, but images have 3 channels'):
+        preprocessor(dict(inputs=torch.rand(1, 3, 4, 4)))
 
 
 def test_batches_that_do_not_fit():
