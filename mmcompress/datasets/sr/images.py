@@ -8,6 +8,7 @@ alpha              dropped where everything is opaque; refused otherwise, for a 
                    has no colour to learn
 CMYK, Lab, float   refused: what they look like depends on a profile that nobody gave
 several frames     refused
+EXIF orientation   ignored: pixels are taken as the file stores them
 =================  =============================================================================
 """
 
@@ -27,17 +28,7 @@ MODES = ('1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA')
 
 
 class BadImageError(CompressionError):
-    """An image file that can't be used; the message names it.
-
-    Args:
-        message: What is wrong, in one sentence.
-    """
-
-    def __init__(self, message: str) -> None:
-        # A DataLoader's worker hands an error on as the text of its traceback. The last line of
-        # that is the sentence again, behind this class's name.
-        last = (message.strip().splitlines() or [''])[-1]
-        super().__init__(last.rpartition(f'{type(self).__name__}: ')[2])
+    """An image file that can't be used; the message names it."""
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -63,9 +54,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width by the file's header, which takes far less time than reading the image.
 
     Raises:
-        BadImageError: If the file can't be opened or is no image.
+        BadImageError: If the file can't be opened, is no image, or is refused for its kind or for
+            several frames.
     """
     with _open(path) as image:
+        _check_header(path, image)
         return image.height, image.width
 
 
@@ -82,23 +75,16 @@ def read_image(path: str | Path) -> np.ndarray:
         BadImageError: If the file is damaged, or of a kind that this module's table refuses.
     """
     with _open(path) as image:
-        frames = getattr(image, 'n_frames', 1)
-        if frames > 1:
-            raise BadImageError(f'{str(path)!r} has {frames} frames; an image has one')
+        _check_header(path, image)
         deep = _is_deep(image)
         try:
             # Also where OpenCV reads the pixels: it takes the rest of a cut file to be black.
             image.load()
             pixels = _deep_pixels(path) if deep else _pixels(image)
-        except BadImageError:
-            raise
         except Exception as error:  # whatever a damaged file makes a decoder raise
             raise _damaged(path, error) from None
     if pixels is None:
-        raise BadImageError(
-            f'{str(path)!r} is an image of kind {image.mode}; it has to be grey or RGB, of 8 or 16 '
-            'bits'
-        )
+        raise _wrong_kind(path, image)
     if pixels.shape[-1] == 4:
         opaque = np.iinfo(pixels.dtype).max
         if (pixels[..., 3] != opaque).any():
@@ -136,6 +122,29 @@ def _open(path: str | Path) -> Image.Image:
         raise _damaged(path, error) from None
 
 
+def _check_header(path: str | Path, image: Image.Image) -> None:
+    """Refuse what no pixel has to be read for.
+
+    Raises:
+        BadImageError: If there are several frames, or the kind of image is never read.
+    """
+    try:
+        # Some formats look for the frames only now, and fail where the file is cut.
+        frames = getattr(image, 'n_frames', 1)
+    except Exception as error:
+        raise _damaged(path, error) from None
+    if frames > 1:
+        raise BadImageError(f'{str(path)!r} has {frames} frames; an image has one')
+    if image.mode not in MODES and not _is_deep(image):
+        raise _wrong_kind(path, image)
+
+
+def _wrong_kind(path: str | Path, image: Image.Image) -> BadImageError:
+    return BadImageError(
+        f'{str(path)!r} is an image of kind {image.mode}; it has to be grey or RGB, of 8 or 16 bits'
+    )
+
+
 def _damaged(path: str | Path, error: Exception) -> BadImageError:
     if isinstance(error, FileNotFoundError):
         return BadImageError(f'there is no file {str(path)!r}')
@@ -148,7 +157,10 @@ def _is_deep(image: Image.Image) -> bool:
     """Whether the file has 16 bits a channel, of which Pillow keeps 8 where there is colour."""
     if image.mode.startswith('I;16'):
         return True
-    return any('16' in str(part) for tile in image.tile for part in tile[3:])
+    # What a decoder is given: the order and depth of the stored channels, such as 'RGB;16B', alone
+    # or first. Other arguments are numbers, the bytes of a row (216, say) among them.
+    orders = [args if isinstance(args, str) else (args or ('',))[0] for *_, args in image.tile]
+    return any('16' in str(order) for order in orders)
 
 
 def _deep_pixels(path: str | Path) -> np.ndarray | None:
@@ -164,9 +176,7 @@ def _deep_pixels(path: str | Path) -> np.ndarray | None:
     return pixels[..., [2, 1, 0, *range(3, pixels.shape[-1])]]
 
 
-def _pixels(image: Image.Image) -> np.ndarray | None:
-    """8-bit pixels ``[H, W, 3 or 4]``; None for kinds of images that are refused."""
-    if image.mode not in MODES:
-        return None
+def _pixels(image: Image.Image) -> np.ndarray:
+    """8-bit pixels ``[H, W, 3 or 4]``."""
     transparent = image.mode in ('LA', 'PA', 'RGBA') or 'transparency' in image.info
     return np.asarray(image.convert('RGBA' if transparent else 'RGB'))

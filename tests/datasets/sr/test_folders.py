@@ -145,7 +145,14 @@ def _text(root):
     return path, 'is damaged or no image'
 
 
-EARLY = [_lonely, _twins, _other_size, _small, _text]
+def _film(root):
+    path = root / 'DIV2K_train_HR/0002.png'
+    image = Image.fromarray(read_image(path))
+    image.save(path, save_all=True, append_images=[image.rotate(180)])
+    return path, 'has 2 frames'
+
+
+EARLY = [_film, _lonely, _twins, _other_size, _small, _text]
 LATE = [_torn, _torn_partner, _glass]
 
 

@@ -40,6 +40,16 @@ def test_colours(tmp_path, colours, suffix):
     assert image_size(path) == (24, 32)
 
 
+@pytest.mark.parametrize(('width', 'mode'), [(720, 'RGB'), (160, 'L'), (216, 'L')])
+def test_bmp_of_any_width(tmp_path, width, mode):
+    """A row of 720 pixels has 2160 bytes, which is no depth of 16 bits."""
+    image = Image.effect_noise((width, 3), 60).convert(mode)
+    image.save(tmp_path / 'image.bmp')
+    found = read_image(tmp_path / 'image.bmp')
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, np.asarray(image.convert('RGB')))
+
+
 def test_grey_images_get_three_channels(tmp_path, colours):
     grey = colours[..., 0]
     Image.fromarray(grey).save(tmp_path / 'grey.png')
@@ -150,8 +160,18 @@ def test_kinds_that_are_refused(tmp_path, colours):
     image.save(tmp_path / 'film.webp', save_all=True, append_images=[image.rotate(180)])
     reasons = {'cmyk.jpg': 'kind CMYK', 'float.tif': 'kind F', 'film.webp': '2 frames'}
     for name, reason in reasons.items():
-        with pytest.raises(BadImageError, match=f'{name}.*{reason}'):
-            read_image(tmp_path / name)
+        # The header tells, before training.
+        for read in (read_image, image_size):
+            with pytest.raises(BadImageError, match=f'{name}.*{reason}'):
+                read(tmp_path / name)
+
+
+def test_orientation_is_ignored(tmp_path, colours):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    Image.fromarray(colours).save(tmp_path / 'turned.png', exif=exif)
+    assert np.array_equal(read_image(tmp_path / 'turned.png'), colours)
+    assert image_size(tmp_path / 'turned.png') == (24, 32)
 
 
 def test_files_of_a_folder(tmp_path):
