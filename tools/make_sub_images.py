@@ -158,23 +158,29 @@ def cut_all(args: argparse.Namespace, sources: dict[int, Path]) -> dict:
         bar = stack.enter_context(progress())
         task = bar.add_task('cutting images', total=len(todo))
         pool = stack.enter_context(ThreadPoolExecutor(args.threads))
+        # Runs before the pool's own exit, which would wait for all that is queued. Ctrl-C and
+        # errors only wait for what has begun.
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         futures = {
             pool.submit(cut, files, stages, args.size, args.step): files[1].name for files in todo
         }
         for future in as_completed(futures):
             try:
                 done[futures[future]] = future.result()
-            except BaseException as error:
-                if not (args.skip_bad and isinstance(error, BadImageError)):
-                    pool.shutdown(cancel_futures=True)
+            except BadImageError as error:
+                if not args.skip_bad:
                     raise
                 print_log(f'--skip-bad: {error}; left out', 'current', level=logging.WARNING)
             bar.advance(task)
         if not done:
             raise CompressionError(f'{str(args.gt)!r}: not one image can be used')
-        for scale, folder in sources.items():
-            # Fails if somebody has put something there in the meantime.
-            stages[scale].rename(target(folder, args.suffix))
+        with contextlib.ExitStack() as undo:
+            for scale, folder in sources.items():
+                out = target(folder, args.suffix)
+                # Fails if somebody has put something there in the meantime.
+                stages[scale].rename(out)
+                undo.callback(out.rename, stages[scale])
+            undo.pop_all()
     return dict(
         images=len(done),
         sub_images=sum(done.values()),

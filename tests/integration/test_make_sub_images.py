@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import time
+from concurrent.futures import as_completed
 from pathlib import Path
 from types import ModuleType
 
@@ -115,6 +118,52 @@ def test_damaged_images(cut, images: Path, capsys: pytest.CaptureFixture) -> Non
     assert (report['images'], report['left_out']) == (1, ['0001.png'])
     assert [path.name for path in (images / 'X2_sub').iterdir()] == ['0002_s001.png']
     assert [path.name for path in (images / 'HR_sub').iterdir()] == ['0002_s001.png']
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, ValueError])
+def test_what_is_queued_is_cancelled(
+    tool: ModuleType, images: Path, monkeypatch: pytest.MonkeyPatch, error: type
+) -> None:
+    module = tool.module('make_sub_images')
+    for number in range(3, 30):
+        shutil.copy(images / 'HR/0002.png', images / f'HR/{number:04d}.png')
+    before = _content(images)
+    begun = []
+
+    def slow(files: dict[int, Path], *_: object) -> int:
+        begun.append(files[1].name)
+        time.sleep(0.05)
+        return 1
+
+    def interrupted(futures: dict):
+        yield next(iter(as_completed(futures)))
+        raise error
+
+    monkeypatch.setattr(module, 'cut', slow)
+    monkeypatch.setattr(module, 'as_completed', interrupted)
+    arguments = (images / 'HR', *SMALL, '--threads', 1)
+    monkeypatch.setattr(sys, 'argv', ['make_sub_images', *map(str, arguments)])
+    with pytest.raises(error):
+        module.main()
+    assert len(begun) < 10
+    assert _content(images) == before
+
+
+def test_folders_are_made_together_or_not(
+    cut, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _content(images)
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if target.name == 'X3_sub':
+            raise OSError('somebody has put something there')
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, 'rename', fail)
+    with pytest.raises(OSError, match='somebody'):
+        cut(images / 'HR', *SMALL, '--lq', f'2={images}/X2', f'3={images}/X3')
+    assert _content(images) == before
 
 
 @pytest.mark.parametrize(
