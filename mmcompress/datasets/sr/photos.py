@@ -71,7 +71,11 @@ class Photos(ImagePairs):
             raise CompressionError(
                 f'Photos: split is {split!r}; it has to be one of {list(PHOTOS)}'
             )
-        self.split, self.crop, self.step = split, crop, step or crop
+        if crop is None and step is not None:
+            raise CompressionError(
+                f'Photos: step is {step!r}, but there is no crop; name one or leave step out'
+            )
+        self.split, self.crop, self.step = split, crop, crop if step is None else step
         # There is no folder of the user's.
         kwargs.setdefault('data_prefix', {})
         super().__init__(scale, **kwargs)

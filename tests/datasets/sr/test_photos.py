@@ -56,6 +56,9 @@ def test_pipelines_get_copies():
         (dict(split='val'), r"split is 'val'; .*'train', 'test'"),
         (dict(scale=4, crop=50), 'crop: 50 is not a multiple of the scale 4; 48 would be'),
         (dict(scale=2, crop=50, step=9), 'step: 9 is not a multiple'),
+        (dict(scale=2, crop=50, step=0), 'step: 0 is not a multiple of the scale 2; 2 would be'),
+        (dict(step=7), 'Photos: step is 7, but there is no crop; name one or leave step out'),
+        (dict(step=0), 'Photos: step is 0, but there is no crop'),
         (dict(scale=2, crop=400), 'crop: 400 is more than the 384x302 pixels of coins.png'),
         (
             dict(crop=50, pipeline=[dict(type='mmcompress.PairedRandomCrop', patch=60)]),
