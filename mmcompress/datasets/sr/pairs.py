@@ -112,7 +112,8 @@ class ImagePairs(BaseDataset):
         """Load an image and run the pipeline; with ``skip_bad``, of the next one that is good.
 
         The next one, and not any: a resumed training, which has yet to find out which images are
-        bad, then gets the same ones as an uninterrupted one.
+        bad, then gets the same ones as an uninterrupted one. For the same reason a bad image uses
+        up no random number, even if the pipeline is what finds it bad.
         """
         for step in range(len(self)):
             # The first as it is, so that a position behind the last is an IndexError.
@@ -120,12 +121,14 @@ class ImagePairs(BaseDataset):
             number = item.pop('number')
             if self._bad[number]:
                 continue
+            state = np.random.get_state() if self.skip_bad else None
             try:
                 item['gt'], item['lq'] = self.load_pair(item)
                 return self.pipeline(dict(item, scale=self.scale))
             except BadImageError as error:
                 if not self.skip_bad:
                     raise
+                np.random.set_state(state)
                 self._bad[number] = True
                 self.warn_of(error)
         raise CompressionError(f'{type(self).__name__}: not one image can be used')

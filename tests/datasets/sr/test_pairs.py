@@ -93,6 +93,25 @@ def test_next_image_for_a_bad_one(warnings):
     assert before == (random.getstate(), np.random.get_state()[1].tolist())
 
 
+def test_a_bad_image_uses_up_no_random_numbers():
+    """Even where the pipeline finds it bad, after it has drawn some."""
+
+    def draw(item):
+        item['drawn'] = np.random.randint(1 << 30)
+        if _number(item) == 5:
+            raise BadImageError("'5.png' is damaged: torn")
+        return item
+
+    def drawn(dataset):
+        np.random.seed(3)
+        return [dataset[index]['drawn'] for index in (5, 5, 7)]
+
+    dataset = _Squares(2, skip_bad=True, pipeline=[draw])
+    # The second time, 5 is known to be bad, as to the process that was not interrupted.
+    assert drawn(dataset) == drawn(dataset)
+    assert dataset._bad[5]
+
+
 def test_next_image_in_a_subset():
     dataset = _Squares(2, skip_bad=True)
     dataset.bad = (5,)
