@@ -52,14 +52,25 @@ def chop_forward(network: Network, x: Tensor, scale: int, tile: int, overlap: in
 def reach(network: nn.Module) -> int:
     """How far from a pixel a network looks at most, in pixels of its input.
 
-    All its convolutions one behind the other, as if none saw maps that are larger than the input:
-    a bound for networks whose maps are never smaller. A network without any names its ``reach``.
+    All its layers with a window, convolutions and poolings, one behind the other, as if none saw
+    maps that are larger than the input: a bound for networks whose maps are never smaller. A
+    network without any names its ``reach``.
     """
     return getattr(network, 'reach', 0) + sum(
-        max(d * (k // 2) for k, d in zip(layer.kernel_size, layer.dilation, strict=True))
+        max(
+            d * (k // 2)
+            for k, d in zip(
+                _pair(layer.kernel_size), _pair(getattr(layer, 'dilation', 1)), strict=True
+            )
+        )
         for layer in network.modules()
-        if hasattr(layer, 'in_channels') and hasattr(layer, 'dilation')
+        if hasattr(layer, 'kernel_size')
     )
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what layers keep as one number or as two."""
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def self_ensemble(network: Network, x: Tensor) -> Tensor:

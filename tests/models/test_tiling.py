@@ -73,6 +73,19 @@ def test_reach_of_dilated_and_flat_kernels():
     assert reach(layers) == 4 + 3
 
 
+def test_reach_of_windows_without_channels():
+    layers = nn.Sequential(
+        nn.MaxPool2d(3, stride=1, padding=1),
+        nn.AvgPool2d((1, 5), 1),
+        nn.MaxPool2d(3, 1, dilation=2),
+    )
+    assert reach(layers) == 1 + 2 + 2
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.MaxPool2d(5, 1, 2)).double()
+    x = torch.rand(1, 3, 20, 17, dtype=torch.double)
+    with torch.no_grad():
+        assert torch.allclose(chop_forward(network, x, 1, 8, reach(network)), network(x))
+
+
 def test_the_ensemble_of_a_network_without_direction_is_the_network():
     x = torch.rand(2, 3, 6, 9, dtype=torch.double)
 
