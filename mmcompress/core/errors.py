@@ -7,7 +7,21 @@ from collections.abc import Iterable
 
 
 class CompressionError(ValueError):
-    """Bad input, told in one sentence; tools print it and exit with status 2."""
+    """Bad input, told in one sentence; tools print it and exit with status 2.
+
+    Args:
+        message: That sentence.
+    """
+
+    def __init__(self, message: str = '') -> None:
+        message = str(message)
+        if message.startswith('Caught ') and 'DataLoader worker' in message:
+            # A DataLoader's worker hands an error on as the text of its traceback. The last line
+            # of that is the sentence again, behind the name of the class.
+            last = message.strip().splitlines()[-1]
+            name = f'{type(self).__name__}: '
+            message = last.partition(name)[2] or last
+        super().__init__(message)
 
 
 def first_line(error: BaseException, otherwise: str = '') -> str:
