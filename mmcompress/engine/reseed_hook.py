@@ -28,8 +28,10 @@ class ReseedHook(Hook):
     loops: of every iteration) from the run's seed, which checkpoints carry, and gives the
     sampler that seed too.
 
-    In epoch-based loops, transforms that draw random numbers inside persistent worker processes
-    are out of reach: for bit-identical resumes use ``num_workers=0`` or
+    In epoch-based loops it also seeds the worker processes that a data loader starts for every
+    epoch. mmengine gives those the same seed each time, so that without the hook every epoch
+    draws the same random numbers for its augmentation. Persistent workers are started once and
+    are out of reach after that: for bit-identical resumes use ``num_workers=0`` or
     ``persistent_workers=False``.
     """
 
@@ -44,9 +46,7 @@ class ReseedHook(Hook):
         if getattr(sampler, 'seed', runner.seed) == runner.seed:
             return
         sampler.seed = runner.seed
-        start_worker = loader.worker_init_fn
-        if isinstance(start_worker, partial) and 'seed' in start_worker.keywords:
-            loader.worker_init_fn = partial(start_worker, seed=runner.seed)
+        _seed_workers(loader, runner.seed)
         if loader.num_workers and hasattr(loop, 'dataloader_iterator'):
             # Its workers have begun to fetch what the other seed chose.
             if isinstance(sampler, InfiniteSampler):
@@ -58,6 +58,9 @@ class ReseedHook(Hook):
         """Seed for an epoch; in iteration-based loops, for the first iteration to come."""
         if isinstance(runner.train_loop, EpochBasedTrainLoop):
             _seed(runner.seed, runner.epoch)
+            # Workers add their number and that of their process, hence no rank and a bit to spare.
+            state = np.random.SeedSequence([runner.seed, runner.epoch]).generate_state(4)[3]
+            _seed_workers(runner.train_loop.dataloader, int(state) >> 1)
             return
         _seed(runner.seed, runner.iter)
         if runner.iter:
@@ -97,6 +100,13 @@ class _SeedAfter:
             if not self.left:
                 _seed(self.seed, self.count)
         return batch
+
+
+def _seed_workers(loader: Any, seed: int) -> None:
+    """Have the workers that the loader will start seeded with another number."""
+    start_worker = getattr(loader, 'worker_init_fn', None)
+    if isinstance(start_worker, partial) and 'seed' in start_worker.keywords:
+        loader.worker_init_fn = partial(start_worker, seed=seed)
 
 
 def _seed(seed: int, step: int) -> None:

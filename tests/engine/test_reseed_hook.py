@@ -87,6 +87,28 @@ def test_workers(make_runner, seed, by_epoch, persistent):
     assert same(whole, resumed)
 
 
+def test_fresh_workers_draw_other_numbers_in_each_epoch(make_runner):
+    """A resumed epoch draws what that of the uninterrupted run drew."""
+    drawn, resume = [], None
+    for first in (0, 1):
+        runner = make_runner(NET, 2, resume=resume, seed=5, workers=1, validate=False)
+        runner.train_loop.dataloader.dataset.images.zero_()  # leaves what the worker drew
+        step, epochs = runner.model.train_step, {}
+
+        def train_step(data, optim_wrapper, runner=runner, step=step, epochs=epochs):
+            epochs.setdefault(runner.epoch, []).extend(float(i.mean()) for i in data['inputs'])
+            return step(data, optim_wrapper)
+
+        runner.model.train_step = train_step
+        runner.train()
+        assert list(epochs) == [0, 1][first:]
+        drawn.append(epochs)
+        resume = Path(runner.work_dir) / 'epoch_1.pth'
+    whole, resumed = drawn
+    assert not set(whole[0]) & set(whole[1])
+    assert resumed[1] == whole[1]
+
+
 def test_epochs_differ_from_each_other(make_runner):
     runner = make_runner(NET, 1, seed=5)
     hook = next(h for h in runner.hooks if isinstance(h, ReseedHook))

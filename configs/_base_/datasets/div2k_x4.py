@@ -19,7 +19,7 @@ test_pipeline = [dict(type='mmcompress.PackSRInputs')]
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
-    # Random numbers of persistent workers would start over on resume.
+    # ReseedHook seeds the workers that each epoch starts; persistent ones it can't reach.
     persistent_workers=False,
     dataset=dict(
         type='mmcompress.SRFolders',

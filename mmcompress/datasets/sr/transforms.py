@@ -1,4 +1,4 @@
-"""Steps of a pipeline for pairs of images; random numbers are NumPy's, which ReseedHook seeds."""
+"""Steps of a pipeline for pairs of images; random numbers are those of NumPy's global generator."""
 
 from __future__ import annotations
 
