@@ -6,6 +6,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
     visuals=dict(type='mmcompress.VisualsHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
 )
 env_cfg = dict(
     cudnn_benchmark=True,  # all patches have one size

@@ -5,7 +5,4 @@ _base_ = ['dense_edsr8_x4_300e_div2k.py', '../../../_base_/methods/filter_basis_
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
+default_hooks = dict(compression=dict(type='mmcompress.CompressionHook'))

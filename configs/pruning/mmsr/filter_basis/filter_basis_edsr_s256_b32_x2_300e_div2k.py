@@ -5,7 +5,4 @@ _base_ = ['dense_edsr_x2_300e_div2k.py', '../../../_base_/methods/filter_basis_e
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 model['mutator_cfg']['filter_unit_cfg']['default_args'].update(basis_size=256, num_filters=32)
 
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
+default_hooks = dict(compression=dict(type='mmcompress.CompressionHook'))
