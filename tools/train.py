@@ -91,6 +91,8 @@ def check(cfg: Config, first: bool = True) -> None:
         first: Whether it is no later stage, which gets the weights of the one before.
     """
     model = build_model(cfg)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise CompressionError('the model has nothing to train; tools/test.py evaluates it')
     path = cfg.get('load_from')
     own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
     if is_sub_model(cfg.model) and own:

@@ -84,6 +84,9 @@ CASES = {
     ),
     'config missing': (['train', 'nowhere.py'], ['there is no file', 'nowhere.py']),
     'config with an error': (['train', '{broken}'], ['broken.py', 'cannot be read']),
+    'model without parameters': (
+        ['train', 'configs/demo/bicubic_x2_photos.py'], ['nothing to train', 'tools/test.py'],
+    ),
     'unknown type': (
         ['train', '{demo}', '--cfg-options', 'model.type=mmcompress.DCF'],
         ["no type 'mmcompress.DCF'", "'DCFF'"],
