@@ -91,19 +91,29 @@ class VisualsHook(Hook):
         """Write pictures of a batch."""
         self._write(runner, 'test', data_batch, outputs)
 
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Tell where the pictures are."""
+        self._tell(runner, _moment(runner))
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Tell where the pictures are."""
+        self._tell(runner, 'test')
+
     def _write(
         self, runner: Runner, moment: str, data_batch: dict[str, Any], outputs: Sequence[Any]
     ) -> None:
         if not is_main_process():
             return
-        folder = Path(runner.log_dir, 'visuals', moment)
+        folder = _folder(runner, moment)
         for image, sample in zip(data_batch['inputs'], outputs, strict=True):
             if len(self._written) == self.count:
                 return
             folder.mkdir(parents=True, exist_ok=True)
             picture(image, sample, self.crop, self.enlarge).save(folder / self._name(sample))
-            if len(self._written) == self.count:
-                runner.logger.info(f'{self.count} pictures written to {folder}')
+
+    def _tell(self, runner: Runner, moment: str) -> None:
+        if self._written:
+            runner.logger.info(f'visuals: {len(self._written)} in {_folder(runner, moment)}')
 
     def _name(self, sample: Any) -> str:
         """A file name that no other picture of this pass has."""
@@ -114,6 +124,10 @@ class VisualsHook(Hook):
             name = f'{stem}_{number}.png'
         self._written.add(name)
         return name
+
+
+def _folder(runner: Runner, moment: str) -> Path:
+    return Path(runner.log_dir, 'visuals', moment)
 
 
 def _moment(runner: Runner) -> str:

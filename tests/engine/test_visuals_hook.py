@@ -61,11 +61,30 @@ def test_the_first_images_of_each_pass_are_written(runner, tmp_path):
     ]
 
 
-def test_none_are_written_where_none_are_wanted(runner, tmp_path):
+def test_none_are_written_where_none_are_wanted(runner, tmp_path, caplog):
     hook = VisualsHook(count=0)
-    hook.before_test_epoch(runner)
-    hook.after_test_iter(runner, 0, *batch(['dog']))
+    with caplog.at_level(logging.INFO, 'test_visuals'):
+        hook.before_test_epoch(runner)
+        hook.after_test_iter(runner, 0, *batch(['dog']))
+        hook.after_test_epoch(runner, {})
     assert not list(tmp_path.iterdir())
+    assert not caplog.messages
+
+
+def test_the_log_names_the_folder(runner, tmp_path, caplog):
+    """Also where there are fewer images than wanted."""
+    hook = VisualsHook(count=4)
+    runner.epoch, runner.iter = 2, 20
+    with caplog.at_level(logging.INFO, 'test_visuals'):
+        hook.before_val_epoch(runner)
+        hook.after_val_iter(runner, 0, *batch(['cat']))
+        hook.after_val_iter(runner, 1, *batch(['dog']))
+        hook.after_val_epoch(runner, {})
+        hook.before_test_epoch(runner)
+        hook.after_test_iter(runner, 0, *batch(['dog']))
+        hook.after_test_epoch(runner, {})
+    folder = tmp_path / 'visuals'
+    assert caplog.messages == [f'visuals: 2 in {folder}/epoch_2', f'visuals: 1 in {folder}/test']
 
 
 @pytest.mark.parametrize(
