@@ -4,26 +4,8 @@
 # Counted here: 13.61M parameters stored (dense 21.80M); at run time, with merged kernels, 21.80M
 # and 3671M MACs, as dense.
 _base_ = [
-    'mmpretrain::_base_/models/resnet34.py',
-    'mmpretrain::_base_/datasets/imagenet_bs32.py',
-    'mmpretrain::_base_/schedules/imagenet_bs256.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../../../_base_/finetune/resnet34_90e_in1k.py',
     '../../../_base_/methods/shared_basis_r34.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/resnet/'
-    'resnet34_8xb32_in1k_20210831-f257d4e6.pth'
-)
-
-flops_shape = (224, 224)  # height and width
-
-optim_wrapper = dict(optimizer=dict(lr=0.01))
-train_cfg = dict(max_epochs=90)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
