@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,20 @@ def _load_tool() -> ModuleType:
 def tool() -> ModuleType:
     """How to run the tools (tests are imported on their own and can't import each other)."""
     return _load_tool()
+
+
+@pytest.fixture
+def call(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Run a tool in this process; returns its standard output."""
+
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.chdir(tool.ROOT)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
+        capsys.readouterr()
+        tool.module(name).main()
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope='session')

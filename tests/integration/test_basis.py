@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -138,20 +137,6 @@ def exports(tool: ModuleType, runs: Path) -> Path:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(export, NAMES))
     return runs
-
-
-@pytest.fixture
-def call(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run a tool in this process; returns its standard output."""
-
-    def run(name: str, *arguments: object) -> str:
-        monkeypatch.chdir(tool.ROOT)
-        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
-        capsys.readouterr()
-        tool.module(name).main()
-        return capsys.readouterr().out
-
-    return run
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -36,20 +35,6 @@ def runs(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (again / 'last_checkpoint').write_text(str(again / 'epoch_1.pth'))
     tool.succeed('train', CONFIG, '--work-dir', again, '--resume', *options)
     return root
-
-
-@pytest.fixture
-def call(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Run a tool in this process; returns its standard output."""
-
-    def run(name: str, *arguments: object) -> str:
-        monkeypatch.chdir(tool.ROOT)
-        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
-        capsys.readouterr()
-        tool.module(name).main()
-        return capsys.readouterr().out
-
-    return run
 
 
 def test_resumed_equals_uninterrupted(runs: Path) -> None:

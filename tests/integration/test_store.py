@@ -57,9 +57,7 @@ def accuracy(model: nn.Module, cfg: Config) -> float:
     return 100 * right / len(samples)
 
 
-def test_from_the_command_line(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_the_command_line(tool: ModuleType, tmp_path: Path, call) -> None:
     cfg, algorithm, checkpoint = prepared('rankratio', tmp_path, tool.ROOT)
     out = tmp_path / 'factors'
     options = [f'{key}={value}' for key, value in OPTIONS.items()]
@@ -78,9 +76,7 @@ def test_from_the_command_line(
     torch.testing.assert_close(factored(images), algorithm(images), rtol=1e-5, atol=1e-5)
 
     metrics = tmp_path / 'metrics.json'
-    arguments = [out / 'compact.py', '--work-dir', tmp_path / 'test', '--json', metrics]
-    monkeypatch.setattr('sys.argv', ['test.py', *map(str, arguments)])
-    tool.module('test').main()
+    call('test', out / 'compact.py', '--work-dir', tmp_path / 'test', '--json', metrics)
     measured = json.loads(metrics.read_text())['accuracy/top1']
     assert measured == pytest.approx(accuracy(algorithm, cfg))
 
@@ -114,16 +110,13 @@ def test_sparse_is_stored_smaller(tool: ModuleType, tmp_path: Path) -> None:
     assert saved == pytest.approx(2 * values, rel=0.1)
 
 
-def test_a_method_without_factors(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_method_without_factors(tool: ModuleType, tmp_path: Path, call) -> None:
     config = str(tool.ROOT / tool.DEMO)
     cfg = load_config(Namespace(config=config, compress=None, cfg_options=OPTIONS))
     checkpoint, out = tmp_path / 'x.pth', tmp_path / 'out'
     torch.save(dict(state_dict=build_algorithm(cfg).state_dict(), meta={}), checkpoint)
     arguments = [config, checkpoint, '--out', out, '--store', 'factors', '--batches', 0]
     options = [f'{key}={value}' for key, value in OPTIONS.items()]
-    monkeypatch.setattr('sys.argv', ['export.py', *map(str, arguments), '--cfg-options', *options])
     with pytest.raises(CompressionError, match='layers of DCFF have none'):
-        tool.module('export').main()
+        call('export', *arguments, '--cfg-options', *options)
     assert not out.exists()
