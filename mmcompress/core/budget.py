@@ -33,7 +33,7 @@ from .demo_inputs import demo_batch, library_of
 from .errors import CompressionError, first_line, nearest
 from .narrow import channels_of, has_protocol, is_narrowable, is_pass_through
 from .probe import Probe, seeded, working_copy
-from .units_file import keep_ratios
+from .units_file import check_count, keep_ratios
 
 KEY = 'target'
 COSTS = ('macs', 'params')
@@ -107,9 +107,7 @@ class Budget:
             raise CompressionError(
                 f'{KEY} names no budget: give macs or params, such as dict(macs=0.55)'
             )
-        divisor = config.get('divisor', 1)
-        if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
-            raise CompressionError(f'{KEY}.divisor is {divisor!r}; it has to be a positive integer')
+        check_count(config.get('divisor', 1), f'{KEY}.divisor')
         shape = config.get('input_shape')
         if shape is not None:
             if not (

@@ -210,6 +210,17 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def check_count(value: Any, key: str) -> int:
+    """``value`` if it is a number of things.
+
+    Raises:
+        CompressionError: If it isn't a positive integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CompressionError(f'{key} is {value!r}; it has to be a positive integer')
+    return value
+
+
 def check_ratio(value: Any, key: str) -> float:
     """``value`` if it is a keep ratio.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 #: ``Tensor[N, C, H, W]`` to ``Tensor[N, C', scale H, scale W]``.
@@ -60,17 +61,12 @@ def reach(network: nn.Module) -> int:
         max(
             d * (k // 2)
             for k, d in zip(
-                _pair(layer.kernel_size), _pair(getattr(layer, 'dilation', 1)), strict=True
+                to_2tuple(layer.kernel_size), to_2tuple(getattr(layer, 'dilation', 1)), strict=True
             )
         )
         for layer in network.modules()
         if hasattr(layer, 'kernel_size')
     )
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of what layers keep as one number or as two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def self_ensemble(network: Network, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmcompress.core.algorithm import CompressionAlgorithm
 from mmcompress.core.clock import Clock
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.units_file import check_count
 from mmcompress.registry import MODELS
 
 from .from_scratch import start_from_scratch
@@ -51,14 +52,7 @@ class DCFF(CompressionAlgorithm):
         init_cfg: dict | None = None,
         target: dict | None = None,
     ) -> None:
-        if (
-            isinstance(fuse_interval, bool)
-            or not isinstance(fuse_interval, int)
-            or (fuse_interval < 1)
-        ):
-            raise CompressionError(
-                f'fuse_interval is {fuse_interval!r}; it has to be a positive integer'
-            )
+        check_count(fuse_interval, 'fuse_interval')
         if not isinstance(by_epoch, bool):
             raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True or False')
         super().__init__(

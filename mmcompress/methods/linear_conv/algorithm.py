@@ -13,7 +13,7 @@ from torch import Tensor
 from mmcompress.core.clock import Clock
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
-from mmcompress.core.units_file import is_number
+from mmcompress.core.units_file import check_count, is_number
 from mmcompress.registry import MODELS
 
 from .mutator import LinearConvMutator
@@ -64,12 +64,12 @@ class LinearConv(FilterAlgorithm):
         **kwargs: Any,
     ) -> None:
         self.correlation = weight_of_loss(correlation, 'correlation')
-        self.loss_interval = _interval(loss_interval, 'loss_interval')
+        self.loss_interval = check_count(loss_interval, 'loss_interval')
         given = dict(l1=l1, mask_interval=mask_interval, threshold_step=threshold_step)
         given = {key: value for key, value in given.items() if value is not None}
         settings = {**PUBLISHED, **given}
         self.l1 = weight_of_loss(settings['l1'], 'l1')
-        self.mask_interval = _interval(settings['mask_interval'], 'mask_interval')
+        self.mask_interval = check_count(settings['mask_interval'], 'mask_interval')
         step = settings['threshold_step']
         if not is_number(step) or not step > 0:
             raise CompressionError(f'threshold_step is {step!r}; it has to be a number above 0')
@@ -147,9 +147,3 @@ class LinearConv(FilterAlgorithm):
 
     def _sparse(self) -> list[LinearConv2d]:
         return [op for op in self._ops() if op.is_sparse]
-
-
-def _interval(value: Any, key: str) -> int:
-    if type(value) is not int or value < 1:
-        raise CompressionError(f'{key} is {value!r}; it has to be a positive integer')
-    return value

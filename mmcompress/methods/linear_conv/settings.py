@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.units_file import is_number
+from mmcompress.core.units_file import check_count, is_number
 
 #: Variants, and the setting that each of them alone has.
 VARIANTS = dict(linear=None, lowrank='rank', rankratio='rank_ratio', sparse='target_sparsity')
@@ -53,8 +53,8 @@ class Settings:
                 )
             if key and variant == self.variant and value is None:
                 raise CompressionError(f'variant is {variant!r}, which needs {key}; it is None')
-        if self.variant == 'lowrank' and (type(self.rank) is not int or self.rank < 1):
-            raise CompressionError(f'rank is {self.rank!r}; it has to be a positive integer')
+        if self.variant == 'lowrank':
+            check_count(self.rank, 'rank')
         if self.variant == 'rankratio':
             _check('rank_ratio', self.rank_ratio, 'a number above 0, up to 1', lambda r: r <= 1)
         if self.variant == 'sparse':
