@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmcompress.core import CompressionError
-from mmcompress.core.units_file import check_ratio, keep_ratios, load_json, units_in
+from mmcompress.core.units_file import check_count, check_ratio, keep_ratios, load_json, units_in
 
 A, B, C = 'backbone.layer1.0.conv1_(0, 8)_8', 'backbone.layer1.0.conv2_(0, 8)_8', 'backbone.x_1'
 NAMES = [A, B, C]
@@ -147,3 +147,10 @@ def test_a_folder_and_a_binary_file(tmp_path):
 def test_a_mutator_without_a_dict_of_units(tmp_path, content):
     with pytest.raises(CompressionError, match='units'):
         keep_ratios(write(tmp_path, content), NAMES)
+
+
+def test_counts():
+    assert check_count(3, 'some.key') == 3
+    for wrong in (0, -1, 2.0, True, '3', None):
+        with pytest.raises(CompressionError, match='some.key is .*; it has to be a positive int'):
+            check_count(wrong, 'some.key')
