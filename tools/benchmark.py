@@ -28,14 +28,14 @@ import mmcompress  # noqa: F401
 import torch
 from rich.console import Console
 
+from mmcompress.cli.image_shape import add_shape_argument, image_shape
+from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
 from mmcompress.core.errors import CompressionError
-from mmcompress.engine.image_shape import add_shape_argument, image_shape
-from mmcompress.engine.launch import add_config_arguments, load_config, results_on_stdout, run
 from mmcompress.report import print_table
 from mmcompress.report.benchmark import Benchmark
 from mmcompress.report.models import dense_and_compact
 from mmcompress.report.runtimes import runtimes
-from mmcompress.report.survey import progress
+from mmcompress.report.table import progress
 
 #: What the tables show of a row, under which title; JSON has everything.
 MODEL_COLUMNS = dict(

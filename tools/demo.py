@@ -22,15 +22,11 @@ from mmengine.runner import Runner
 from rich.console import Console
 from torch import nn
 
-from mmcompress.core.checkpoint import load_into
-from mmcompress.engine.exporting import export_checkpoint
-from mmcompress.engine.launch import (
-    build_model,
-    init_scope,
-    read_config,
-    run,
-)
-from mmcompress.engine.stages import Stage, stages_of
+from mmcompress.cli.exporting import export_checkpoint
+from mmcompress.cli.launch import read_config, run
+from mmcompress.cli.stages import Stage, stages_of
+from mmcompress.core.base.build import build_model, init_scope
+from mmcompress.core.export.checkpoint import load_into
 from mmcompress.report import (
     compare_latency,
     complexity,

@@ -19,10 +19,10 @@ import mmcompress  # noqa: F401
 # isort: split
 from rich.console import Console
 
-from mmcompress.core.export import STORES
-from mmcompress.engine.exporting import PREFERENCES, export_checkpoint
-from mmcompress.engine.image_shape import add_shape_argument, image_shape
-from mmcompress.engine.launch import add_config_arguments, load_config, results_on_stdout, run
+from mmcompress.cli.exporting import PREFERENCES, export_checkpoint
+from mmcompress.cli.image_shape import add_shape_argument, image_shape
+from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
+from mmcompress.core.export.export import STORES
 from mmcompress.report import print_table
 
 

@@ -26,19 +26,19 @@ import mmcompress  # noqa: F401
 from mmengine.logging import print_log
 from torch import nn
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.analyzer import DependencyAnalyzer, log_analysis
-from mmcompress.core.budget import Budget, solve
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.units_file import is_units_file, units_in
-from mmcompress.engine.launch import (
+from mmcompress.cli.launch import (
     OptionAction,
     add_config_arguments,
-    build_model,
     load_config,
     results_on_stdout,
     run,
 )
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_model
+from mmcompress.core.base.units_file import is_units_file, units_in
+from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
+from mmcompress.core.channels.budget import Budget, solve
+from mmcompress.core.errors import CompressionError
 
 
 def parse_args() -> argparse.Namespace:

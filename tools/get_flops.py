@@ -17,8 +17,8 @@ import mmcompress  # noqa: F401
 # isort: split
 from rich.console import Console
 
-from mmcompress.engine.image_shape import add_shape_argument, image_shape
-from mmcompress.engine.launch import add_config_arguments, load_config, results_on_stdout, run
+from mmcompress.cli.image_shape import add_shape_argument, image_shape
+from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
 from mmcompress.report import print_table
 from mmcompress.report.models import dense_and_compact, report
 

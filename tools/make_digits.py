@@ -16,9 +16,9 @@ from pathlib import Path
 import mmcompress  # noqa: F401
 
 # isort: split
+from mmcompress.cli.launch import run
 from mmcompress.core.errors import CompressionError
 from mmcompress.datasets.files import TASKS, file_names, read
-from mmcompress.engine.launch import run
 
 
 def parse_args() -> argparse.Namespace:

@@ -31,12 +31,12 @@ import mmcompress  # noqa: F401
 # isort: split
 from mmengine.logging import print_log
 
+from mmcompress.cli.launch import results_on_stdout, run
 from mmcompress.core.errors import CompressionError
 from mmcompress.datasets.sr import BadImageError, PairedRandomCrop, SRFolders
 from mmcompress.datasets.sr.crops import check_multiple, corners, crop_name
 from mmcompress.datasets.sr.images import image_files, read_image, write_png
-from mmcompress.engine.launch import results_on_stdout, run
-from mmcompress.report.survey import progress
+from mmcompress.report.table import progress
 
 
 def parse_args() -> argparse.Namespace:

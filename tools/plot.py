@@ -12,7 +12,7 @@ from pathlib import Path
 import mmcompress  # noqa: F401
 
 # isort: split
-from mmcompress.engine.launch import run
+from mmcompress.cli.launch import run
 from mmcompress.report import progress_plot, read_progress
 
 

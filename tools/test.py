@@ -22,21 +22,21 @@ import mmcompress  # noqa: F401
 # isort: split
 from mmengine.config import Config
 
-from mmcompress.core.checkpoint import check_fits, load_checkpoint_file
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_algorithm import FilterAlgorithm
-from mmcompress.core.filter_unit import RANDOM
-from mmcompress.core.subnet import is_sub_model
-from mmcompress.engine.launch import (
+from mmcompress.cli.launch import (
     ToolRunner,
     add_config_arguments,
     add_launch_arguments,
     apply_launch_arguments,
-    build_model,
     load_config,
     run,
 )
-from mmcompress.engine.sr_inference import add_inference_arguments, apply_inference_arguments
+from mmcompress.cli.sr_inference import add_inference_arguments, apply_inference_arguments
+from mmcompress.core.base.build import build_model
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file
+from mmcompress.core.export.static import is_sub_model
+from mmcompress.core.filters.algorithm import FilterAlgorithm
+from mmcompress.core.filters.unit import RANDOM
 
 
 def parse_args() -> argparse.Namespace:

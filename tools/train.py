@@ -23,22 +23,21 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner import find_latest_checkpoint
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.checkpoint import check_belongs, check_fits, load_checkpoint_file
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.subnet import is_sub_model
-from mmcompress.engine.launch import (
+from mmcompress.cli.launch import (
     ToolRunner,
     add_config_arguments,
     add_launch_arguments,
     apply_launch_arguments,
-    build_model,
-    init_scope,
     load_config,
     run,
 )
-from mmcompress.engine.staged_training import train_stages
-from mmcompress.engine.stages import Stage, options_of, stages_of
+from mmcompress.cli.staged_training import train_stages
+from mmcompress.cli.stages import Stage, options_of, stages_of
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_model, init_scope
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.checkpoint import check_belongs, check_fits, load_checkpoint_file
+from mmcompress.core.export.static import is_sub_model
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,17 +1,17 @@
 """What every method shares. Imports no method."""
 
-from .algorithm import CompressionAlgorithm
-from .analyzer import Analysis, DependencyAnalyzer
-from .channels import UnitConfig
-from .clock import Clock
+from mmcompress.core.base.algorithm import Clock, CompressionAlgorithm
+from mmcompress.core.channels.analyzer import Analysis, DependencyAnalyzer
+from mmcompress.core.channels.config import UnitConfig
+from mmcompress.core.channels.mutator import ChannelMutator
+from mmcompress.core.channels.unit import ChannelUnit
+from mmcompress.core.export.static import sub_model
+from mmcompress.core.filters.algorithm import FilterAlgorithm
+from mmcompress.core.filters.finder import FilterFinder
+from mmcompress.core.filters.mutator import FilterMutator
+from mmcompress.core.filters.unit import FilterUnit
+
 from .errors import CompressionError
-from .filter_algorithm import FilterAlgorithm
-from .filter_finder import FilterFinder
-from .filter_mutator import FilterMutator
-from .filter_unit import FilterUnit
-from .mutator import ChannelMutator
-from .subnet import sub_model
-from .unit import ChannelUnit
 
 __all__ = [
     'Analysis',

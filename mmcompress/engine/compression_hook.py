@@ -13,8 +13,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmcompress.core.algorithm import PROGRESS, CompressionAlgorithm
-from mmcompress.core.clock import Clock
+from mmcompress.core.base.algorithm import PROGRESS, Clock, CompressionAlgorithm
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import HOOKS
 

@@ -1,21 +1,21 @@
 """Networks that the papers use and OpenMMLab lacks; importing registers them.
 
-All but :mod:`~mmcompress.models.cifar_resnext`, which needs mmpretrain.
+All but :mod:`~mmcompress.models.cifar.resnext`, which needs mmpretrain.
 """
 
-from .bicubic import Bicubic
-from .cifar_all_conv import AllConv
-from .cifar_densenet import CIFARDenseNet
-from .cifar_googlenet import CIFARGoogLeNet
-from .cifar_resnet import CIFARResNet
-from .cifar_vgg import CIFARVGG
-from .edsr import EDSR
-from .expanded_mobilenet_v2 import ExpandedMobileNetV2
-from .pad_shortcut import PadShortcut
-from .sr_data_preprocessor import SRDataPreprocessor
-from .srresnet import SRResNet
-from .super_resolution import SuperResolver
-from .tiling import chop_forward, self_ensemble
+from mmcompress.models.cifar.all_conv import AllConv
+from mmcompress.models.cifar.densenet import CIFARDenseNet
+from mmcompress.models.cifar.expanded_mobilenet_v2 import ExpandedMobileNetV2
+from mmcompress.models.cifar.googlenet import CIFARGoogLeNet
+from mmcompress.models.cifar.pad_shortcut import PadShortcut
+from mmcompress.models.cifar.resnet import CIFARResNet
+from mmcompress.models.cifar.vgg import CIFARVGG
+from mmcompress.models.sr.bicubic import Bicubic
+from mmcompress.models.sr.data_preprocessor import SRDataPreprocessor
+from mmcompress.models.sr.edsr import EDSR
+from mmcompress.models.sr.srresnet import SRResNet
+from mmcompress.models.sr.super_resolution import SuperResolver
+from mmcompress.models.sr.tiling import chop_forward, self_ensemble
 
 __all__ = [
     'CIFARVGG',

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mmcompress.core.demo_inputs import demo_batch
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.folding import fold_norms, foldable
-from mmcompress.core.onnx import OnImages
-from mmcompress.core.partial_add import name_before
-from mmcompress.core.probe import seeded
+from mmcompress.core.export.folding import fold_norms, foldable
+from mmcompress.core.export.onnx import OnImages
+from mmcompress.core.layers.partial_add import name_before
+from mmcompress.core.probe.demo_inputs import demo_batch
+from mmcompress.core.probe.probe import seeded
 
 from .conv_clock import PARTS, conv_inputs, conv_times
 from .latency import compare_latency

@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmcompress.core.counter import PREFIX, count
+from mmcompress.core.probe.counter import PREFIX, count
 
 from .modes import evaluating
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mmcompress.core.narrow import is_convolution
+from mmcompress.core.layers.narrow import is_convolution
 
 from .latency import measuring
 from .squeeze_expand import Expand, Squeeze

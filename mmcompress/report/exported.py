@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.demo_inputs import demo_batch
-from mmcompress.core.onnx import OnImages
-from mmcompress.core.probe import seeded
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.export.onnx import OnImages
+from mmcompress.core.probe.demo_inputs import demo_batch
+from mmcompress.core.probe.probe import seeded
 
 from .latency import compare_latency
 from .models import report

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from mmcompress.core.filter_algorithm import FilterAlgorithm
-from mmcompress.core.filter_mutator import common_forms
-from mmcompress.core.filter_op import FilterOp
+from mmcompress.core.filters.algorithm import FilterAlgorithm
+from mmcompress.core.filters.mutator import common_forms
+from mmcompress.core.filters.op import FilterOp
 
 from .latency import compare_latency
 

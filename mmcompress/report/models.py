@@ -8,12 +8,12 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from mmcompress.core.algorithm import CompressionAlgorithm, build_architecture
-from mmcompress.core.checkpoint import load_into
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_architecture, build_model
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.export import dense_config
-from mmcompress.core.subnet import is_sub_model, to_static
-from mmcompress.engine.launch import build_model
+from mmcompress.core.export.checkpoint import load_into
+from mmcompress.core.export.export import dense_config
+from mmcompress.core.export.static import is_sub_model, to_static
 
 from .complexity import complexity_by_stage, complexity_of_modules
 

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from mmcompress.core.algorithm import PROGRESS
+from mmcompress.core.base.algorithm import PROGRESS
 from mmcompress.core.errors import CompressionError
 
 #: What counts training, as opposed to what is shown over it.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError, first_line
-from mmcompress.core.folding import fold_norms
-from mmcompress.core.onnx import OnImages, check_packages, export_onnx, session
+from mmcompress.core.export.folding import fold_norms
+from mmcompress.core.export.onnx import OnImages, check_packages, export_onnx, session
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def prepare(model: nn.Module, runtime: Runtime, mode: str, samples: list[Any] | 
     Args:
         model: A model of plain layers; left as it is.
         runtime: Not onnxruntime.
-        mode: See :class:`~mmcompress.core.onnx.OnImages`.
+        mode: See :class:`~mmcompress.core.export.onnx.OnImages`.
         samples: Likewise.
     """
     model = copy.deepcopy(model)

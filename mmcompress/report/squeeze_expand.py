@@ -12,9 +12,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.narrow import is_convolution
-from mmcompress.core.partial_add import name_before
-from mmcompress.core.unit import replace_module
+from mmcompress.core.layers.narrow import is_convolution
+from mmcompress.core.layers.partial_add import name_before
+from mmcompress.core.layers.replace import replace_module
 
 
 class Squeeze(nn.Module):

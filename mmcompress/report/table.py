@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 _UNITS = ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
@@ -75,3 +76,14 @@ def _plain(value: Any) -> Any:
     if hasattr(value, 'item'):
         return value.item()
     raise TypeError(f'{type(value).__name__} cannot be written as JSON: {value!r}')
+
+
+def progress() -> Progress:
+    """A progress bar on standard error."""
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )

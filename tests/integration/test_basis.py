@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from mmcompress.core import CompressionError
-from mmcompress.core.checkpoint import load_into
+from mmcompress.core.export.checkpoint import load_into
 
 HEAD = """
 _base_ = ['@root/configs/demo/dense_resnet20_digits.py']

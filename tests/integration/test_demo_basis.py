@@ -20,7 +20,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmcompress.core import CompressionError
-from mmcompress.core.filter_algorithm import FilterAlgorithm
+from mmcompress.core.filters.algorithm import FilterAlgorithm
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 METHODS = ('filter_basis', 'shared_basis')

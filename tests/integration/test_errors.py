@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.device import get_device
 
-from mmcompress.engine.launch import run
+from mmcompress.cli.launch import run
 
 DENSE = 'configs/demo/dense_resnet20_digits.py'
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmcompress.core.onnx import session
-from mmcompress.engine.launch import read_config
+from mmcompress.cli.launch import read_config
+from mmcompress.core.export.onnx import session
 
 CONFIG = 'configs/pruning/mmsr/filter_basis/filter_basis_srresnet_s64_b14_x4_300e_div2k.py'
 

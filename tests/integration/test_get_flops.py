@@ -11,8 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
-from mmcompress.engine.launch import build_model
 
 FOLDER = 'configs/pruning/mmcls/dcff/'
 

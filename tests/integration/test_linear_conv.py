@@ -14,9 +14,10 @@ import mmcompress  # noqa: F401  (registers what checkpoints may hold)
 # isort: split
 from mmengine.registry import MODELS
 
+from mmcompress.cli.launch import read_config
 from mmcompress.core import CompressionError
-from mmcompress.core.checkpoint import load_into
-from mmcompress.engine.launch import build_model, read_config
+from mmcompress.core.base.build import build_model
+from mmcompress.core.export.checkpoint import load_into
 
 CONFIG = 'configs/demo/linear_conv_resnet20_sparse_digits.py'
 #: Three masks in two epochs of two batches; losses in every second batch.

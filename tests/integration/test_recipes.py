@@ -15,10 +15,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmcompress.cli.launch import apply_method, build_algorithm, read_config
+from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export import compare
-from mmcompress.core.subnet import to_static
-from mmcompress.engine.launch import apply_method, build_algorithm, build_model, read_config
+from mmcompress.core.export.export import compare
+from mmcompress.core.export.static import to_static
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 

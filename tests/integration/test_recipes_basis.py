@@ -11,8 +11,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.engine.launch import build_algorithm, read_config
+from mmcompress.cli.launch import build_algorithm, read_config
+from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.report.models import dense_and_compact
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls'

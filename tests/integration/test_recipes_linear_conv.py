@@ -12,8 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.engine.launch import build_algorithm, build_model, read_config
+from mmcompress.cli.launch import build_algorithm, read_config
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_model
 from mmcompress.report.models import dense_and_compact
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls/linear_conv'

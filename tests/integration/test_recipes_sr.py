@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from mmcompress.cli.launch import read_config
 from mmcompress.core.errors import CompressionError
-from mmcompress.engine.launch import read_config
 from mmcompress.report.models import dense_and_compact, report
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmsr/filter_basis'

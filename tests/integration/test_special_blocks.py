@@ -11,8 +11,8 @@ from mmdet.models.backbones.resnest import SplitAttentionConv2d
 from mmengine.model import BaseModel
 from torch import nn
 
-from mmcompress.core.export import to_static
-from mmcompress.core.subnet import layer_widths, resize
+from mmcompress.core.export.export import to_static
+from mmcompress.core.export.static import layer_widths, resize
 from mmcompress.methods.dcff import DCFF, FusedConv2d
 
 BLOCKS = {

@@ -12,10 +12,11 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmcompress.core.algorithm import CompressionAlgorithm
+from mmcompress.cli.exporting import export_checkpoint
+from mmcompress.cli.launch import ToolRunner, build_algorithm, load_config
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
-from mmcompress.engine.exporting import export_checkpoint
-from mmcompress.engine.launch import ToolRunner, build_algorithm, build_model, load_config
 
 DEMO = 'configs/demo/linear_conv_resnet20_{}_digits.py'
 OPTIONS = {

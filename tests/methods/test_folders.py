@@ -40,7 +40,7 @@ def inside(name, package):
 def test_imports_are_read_rightly(tmp_path):
     found = imports(ROOT / 'methods' / 'dcff' / 'op.py')
     assert 'mmcompress.methods.dcff.importance' in found
-    assert 'mmcompress.core.narrow' in found
+    assert 'mmcompress.core.layers.narrow' in found
     assert 'mmcompress.methods' in imports(ROOT / '__init__.py')
 
 

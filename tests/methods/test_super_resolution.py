@@ -7,11 +7,11 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
 
-from mmcompress.core.analyzer import DependencyAnalyzer
-from mmcompress.core.clock import Clock
-from mmcompress.core.export import compare, export
-from mmcompress.core.subnet import to_static
-from mmcompress.models.edsr import EDSR
+from mmcompress.core.base.algorithm import Clock
+from mmcompress.core.channels.analyzer import DependencyAnalyzer
+from mmcompress.core.export.export import compare, export
+from mmcompress.core.export.static import to_static
+from mmcompress.models.sr.edsr import EDSR
 from mmcompress.registry import MODELS
 
 BLOCKS = 'backbone.blocks'

@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import MODELS
 
 from mmcompress.core import CompressionError, DependencyAnalyzer
-from mmcompress.core.channels import narrow_units
-from mmcompress.core.folding import fold_norms
+from mmcompress.core.channels.config import narrow_units
+from mmcompress.core.export.folding import fold_norms
 from mmcompress.report import benchmark as module
 from mmcompress.report.benchmark import AUTHORS, Benchmark
 from mmcompress.report.runtimes import Runtime

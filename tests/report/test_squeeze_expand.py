@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcompress.core.partial_add import Expanded
+from mmcompress.core.layers.partial_add import Expanded
 from mmcompress.report.squeeze_expand import SqueezeExpand, narrowed_convs, squeeze_expand
 
 

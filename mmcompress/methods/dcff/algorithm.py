@@ -8,10 +8,9 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.clock import Clock
+from mmcompress.core.base.algorithm import Clock, CompressionAlgorithm
+from mmcompress.core.checks import check_count
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.units_file import check_count
 from mmcompress.registry import MODELS
 
 from .from_scratch import start_from_scratch

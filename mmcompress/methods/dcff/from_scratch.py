@@ -7,8 +7,7 @@ import logging
 from mmengine.logging import print_log
 from torch import nn
 
-from mmcompress.core.checkpoint import init_parts, is_pretrained
-from mmcompress.core.frozen import has_frozen_stages, release
+from mmcompress.core.base.pretrained import has_frozen_stages, init_parts, is_pretrained, release
 
 #: How OpenMMLab initialises a backbone without pretrained weights.
 INITIALISATION = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmcompress.core.mutator import ChannelMutator
+from mmcompress.core.channels.mutator import ChannelMutator
 from mmcompress.registry import MODELS
 
 

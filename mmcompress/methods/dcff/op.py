@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.narrow import narrow
-from mmcompress.core.op import ConvOp, plain_conv
+from mmcompress.core.layers.conv_op import ConvOp, plain_conv
+from mmcompress.core.layers.narrow import narrow
 from mmcompress.registry import MODELS
 
 from .importance import proxies

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from mmcompress.core.channels import ChannelRange
-from mmcompress.core.unit import ChannelUnit, replace_everywhere
+from mmcompress.core.channels.config import ChannelRange
+from mmcompress.core.channels.unit import ChannelUnit
+from mmcompress.core.layers.replace import replace_everywhere
 from mmcompress.registry import MODELS
 
 from .op import FusedConv2d

@@ -10,10 +10,9 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.checkpoint import has_pretrained
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.frozen import train_all_stages
 from mmcompress.registry import MODELS
 
 from .admm import keep_largest

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from mmcompress.core.budget import Budget
-from mmcompress.core.channels import ChannelRange, UnitConfig, narrow_layers
+from mmcompress.core.channels.budget import Budget
+from mmcompress.core.channels.config import ChannelRange, UnitConfig, narrow_layers
+from mmcompress.core.channels.mutator import ChannelMutator
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.followers import norms_behind
-from mmcompress.core.mutator import ChannelMutator
-from mmcompress.core.narrow import is_pass_through
-from mmcompress.core.partial_add import add_partially
+from mmcompress.core.layers.narrow import is_pass_through
+from mmcompress.core.layers.partial_add import add_partially
+from mmcompress.core.probe.followers import norms_behind
 from mmcompress.registry import MODELS
 
 from .unit import FCFUnit

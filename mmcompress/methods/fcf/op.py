@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.op import ConvOp, plain_conv
+from mmcompress.core.layers.conv_op import ConvOp, plain_conv
 from mmcompress.registry import MODELS
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.channels import ChannelRange, UnitConfig
-from mmcompress.core.unit import ChannelUnit, replace_everywhere
+from mmcompress.core.channels.config import ChannelRange, UnitConfig
+from mmcompress.core.channels.unit import ChannelUnit
+from mmcompress.core.layers.replace import replace_everywhere
 from mmcompress.registry import MODELS
 
 from .admm import keep_largest

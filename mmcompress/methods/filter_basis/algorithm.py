@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
-from mmcompress.core.filter_algorithm import FilterAlgorithm
+from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.registry import MODELS
 
 from .mutator import FilterBasisMutator

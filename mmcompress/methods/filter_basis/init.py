@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import best_of, leading_rows, wide
+from mmcompress.core.filters.low_rank import best_of, leading_rows, wide
 
 
 @torch.no_grad()

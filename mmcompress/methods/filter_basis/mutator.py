@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmcompress.core.filter_mutator import FilterMutator
+from mmcompress.core.filters.mutator import FilterMutator
 from mmcompress.registry import MODELS
 
 

@@ -10,10 +10,10 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from mmcompress.core.clock import Clock
+from mmcompress.core.base.algorithm import Clock
+from mmcompress.core.checks import check_count, is_number, weight_of_loss
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
-from mmcompress.core.units_file import check_count, is_number
+from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.registry import MODELS
 
 from .mutator import LinearConvMutator

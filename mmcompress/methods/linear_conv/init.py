@@ -7,7 +7,7 @@ from scipy.linalg import qr
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import leading_rows, wide
+from mmcompress.core.filters.low_rank import leading_rows, wide
 
 from .filters import inverse_order
 

@@ -8,9 +8,9 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_mutator import FilterMutator
-from mmcompress.core.filter_unit import FilterUnit
-from mmcompress.core.plain import Layers
+from mmcompress.core.filters.mutator import FilterMutator
+from mmcompress.core.filters.unit import FilterUnit
+from mmcompress.core.layers.plain import Layers
 from mmcompress.registry import MODELS
 
 from .unit import PUBLISHED

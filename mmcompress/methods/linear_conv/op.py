@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.filter_op import FilterOp, Static, double
-from mmcompress.core.remembered import Remembered
+from mmcompress.core.filters.op import FilterOp, Static, double
 from mmcompress.registry import MODELS
 
 from .filters import materialise
+from .remembered import Remembered
 from .settings import Settings
 from .storage import stored
 from .threshold import keep_mask, next_threshold, sparsity
@@ -138,7 +138,7 @@ class LinearConv2d(FilterOp):
     # What is stored, and what is static
 
     def stored_factors(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """See :func:`~mmcompress.core.factors.factored_state`."""
+        """See :func:`~mmcompress.core.export.factors.factored_state`."""
         return stored(self)
 
     @torch.no_grad()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mmcompress.core.checks import check_count, is_number
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.units_file import check_count, is_number
 
 #: Variants, and the setting that each of them alone has.
 VARIANTS = dict(linear=None, lowrank='rank', rankratio='rank_ratio', sparse='target_sparsity')

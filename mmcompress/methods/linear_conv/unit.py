@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_op import FilterOp
-from mmcompress.core.filter_unit import RANDOM, FilterUnit
+from mmcompress.core.filters.op import FilterOp
+from mmcompress.core.filters.unit import RANDOM, FilterUnit
 from mmcompress.registry import MODELS
 
 from .init import fit_linear_conv

@@ -9,8 +9,9 @@ from typing import Any
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmcompress.core.checks import weight_of_loss
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
+from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.registry import MODELS
 
 from .init import orthogonal_

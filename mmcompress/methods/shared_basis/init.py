@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import best_of, leading_rows, wide
+from mmcompress.core.filters.low_rank import best_of, leading_rows, wide
 
 #: Shared filters ``Tensor[s, d]``, and for each layer unique ones ``Tensor[u, d]`` and
 #: coefficients ``Tensor[n, s + u]``.

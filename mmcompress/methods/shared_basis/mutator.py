@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmcompress.core.analyzer import DependencyAnalyzer
-from mmcompress.core.channels import UnitConfig, narrow_layers
+from mmcompress.core.channels.analyzer import DependencyAnalyzer
+from mmcompress.core.channels.config import UnitConfig, narrow_layers
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_mutator import FilterMutator
+from mmcompress.core.filters.mutator import FilterMutator
 from mmcompress.registry import MODELS
 
 from .unit import SharedBasisUnit

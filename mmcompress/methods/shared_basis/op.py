@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.basis_op import BasisConv2d
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_op import Static
-from mmcompress.core.plain import conv_layer
+from mmcompress.core.filters.basis_op import BasisConv2d
+from mmcompress.core.filters.op import Static
+from mmcompress.core.layers.plain import conv_layer
 from mmcompress.registry import MODELS
 
 #: Positions in the output for each weight of a filter, below which two convolutions take a CPU
-#: less time than putting their weights together (``tools/benchmark_basis.py``).
+#: less time than putting their weights together (``benchmarks/benchmark_basis.py``).
 PAYS = 0.25
 
 
@@ -30,7 +30,7 @@ class SharedBasisConv2d(BasisConv2d):
         unique_rank: ``u``; one of the two may be 0.
         shared_groups: Groups of the shared filters; by default those of ``conv``.
         unique_groups: Groups of the layer's own filters; likewise.
-        **kwargs: See :class:`~mmcompress.core.basis_op.BasisConv2d`.
+        **kwargs: See :class:`~mmcompress.core.filters.basis_op.BasisConv2d`.
 
     Attributes:
         shared_basis: ``Tensor[s, c / shared_groups, kh, kw]``, of the owner.

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.basis_op import BasisConv2d
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_unit import FilterUnit
+from mmcompress.core.filters.basis_op import BasisConv2d
+from mmcompress.core.filters.unit import FilterUnit
 from mmcompress.registry import MODELS
 
 from .init import fit_shared_basis

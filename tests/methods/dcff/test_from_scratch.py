@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmcompress.core.demo_inputs import demo_batch
+from mmcompress.core.probe.demo_inputs import demo_batch
 from mmcompress.methods.dcff import from_scratch
 
 PRETRAINED = dict(type='Pretrained', checkpoint='missing://of/a/dense/network.pth')

@@ -6,7 +6,7 @@ from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import nn
 
 from mmcompress.core import DependencyAnalyzer, UnitConfig
-from mmcompress.core.channels import ChannelRange
+from mmcompress.core.channels.config import ChannelRange
 from mmcompress.methods.dcff import DCFFUnit, FusedConv2d
 from mmcompress.models import PadShortcut
 

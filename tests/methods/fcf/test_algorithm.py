@@ -12,8 +12,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmcompress.core import Clock, CompressionError, frozen
-from mmcompress.core.export import export
+from mmcompress.core import Clock, CompressionError
+from mmcompress.core.base import pretrained as frozen
+from mmcompress.core.export.export import export
 from mmcompress.methods.fcf import FCF, FactorizedConv2d
 from mmcompress.methods.fcf import algorithm as source
 

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.static import to_static
 from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm, FCFMutator, FCFUnit
 
 LAYERS = [f'backbone.layer{i}.0.conv{j}' for i in (1, 2, 3) for j in (1, 2)]

@@ -6,7 +6,7 @@ from mmcv.ops import DeformConv2d
 from torch import nn
 
 from mmcompress.core import UnitConfig
-from mmcompress.core.channels import ChannelRange
+from mmcompress.core.channels.config import ChannelRange
 from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm, FCFUnit
 from mmcompress.models import PadShortcut
 

@@ -12,7 +12,7 @@ import mmcompress  # noqa: F401  (repairs old dependencies before they are impor
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.static import to_static
 
 
 @MODELS.register_module(force=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import relative_error
+from mmcompress.core.filters.low_rank import relative_error
 from mmcompress.methods.filter_basis.init import fit_filter_basis, sweeps
 
 #: (n, c) of the layers of a unit.

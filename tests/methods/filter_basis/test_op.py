@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmcompress.core.basis_op import FACTORED
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_op import MERGED
+from mmcompress.core.filters.basis_op import FACTORED
+from mmcompress.core.filters.op import MERGED
 from mmcompress.methods.filter_basis import op as source
 from mmcompress.methods.filter_basis.op import FilterBasisConv2d
 

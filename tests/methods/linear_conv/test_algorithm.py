@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 
 from mmcompress.core import Clock, CompressionError
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.static import to_static
 from mmcompress.methods.linear_conv import algorithm as source
 
 

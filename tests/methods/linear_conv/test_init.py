@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import relative_error
+from mmcompress.core.filters.low_rank import relative_error
 from mmcompress.methods.linear_conv.filters import materialise
 from mmcompress.methods.linear_conv.init import fit_linear_conv
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.low_rank import relative_error
+from mmcompress.core.filters.low_rank import relative_error
 from mmcompress.methods.shared_basis.init import fit_shared_basis, orthogonal_, sweeps
 
 

@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
 from mmcompress.core import CompressionError
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.static import to_static
 
 
 class Bottleneck(nn.Module):

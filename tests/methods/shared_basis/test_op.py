@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmcompress.core.basis_op import FACTORED
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filter_op import MERGED
-from mmcompress.core.plain import SideBySide
+from mmcompress.core.filters.basis_op import FACTORED
+from mmcompress.core.filters.op import MERGED
+from mmcompress.core.layers.plain import SideBySide
 from mmcompress.methods.shared_basis import op as source
 from mmcompress.methods.shared_basis.op import SharedBasisConv2d
 

@@ -1,0 +1,108 @@
+"""From the config and checkpoint of a finished training to its exported network."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_architecture, build_model
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.checkpoint import load_into
+from mmcompress.core.export.export import dense_config, export
+from mmcompress.report.exported import export_report
+from mmcompress.report.forms import fastest_forms
+
+from .launch import ToolRunner, build_algorithm
+
+#: What the static forms of ops can be chosen by.
+PREFERENCES = ('macs', 'params', 'latency')
+
+
+def export_checkpoint(
+    cfg: Config,
+    checkpoint: str | Path,
+    out: str | Path,
+    batches: int | None = 2,
+    overwrite: bool = False,
+    fold_bn: bool = False,
+    onnx_shape: Sequence[int] | None = None,
+    prefer: str = 'macs',
+    shape: Sequence[int] | None = None,
+    with_report: bool = False,
+    store: str = 'weights',
+) -> dict[str, Any]:
+    """Build the algorithm of a config, load its checkpoint and export it.
+
+    Args:
+        cfg: The config that was trained.
+        checkpoint: What training left.
+        out: Folder to write to.
+        batches: How many batches of the config's validation data to compare on; ``None`` for all.
+        overwrite: See :func:`~mmcompress.core.export.export.export`, as the two others.
+        fold_bn: See there.
+        onnx_shape: See there.
+        prefer: What there is to be least of where ops have several static forms, one of
+            :data:`PREFERENCES`: MACs, parameters, or time, which is measured.
+        shape: ``(channels, height, width)`` of an image; needed to measure time.
+        with_report: Compare parameters, MACs and time of the dense and the exported model.
+        store: See :func:`~mmcompress.core.export.export.export`.
+
+    Returns:
+        What :func:`~mmcompress.core.export.export.export` returns; ``forms``, how many layers
+        take each
+        static form, where they have several; with a report also its rows, ``report``.
+
+    Raises:
+        CompressionError: See there; and if the checkpoint doesn't belong to the config.
+    """
+    algorithm = build_algorithm(cfg)
+    content = load_into(algorithm, checkpoint)
+    algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
+    data = _validation_batches(cfg, batches)
+    forms = static_forms(algorithm, prefer, shape)
+    result = export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape, forms, store)
+    if forms:
+        result['forms'] = dict(Counter(forms.values()))
+    if with_report:
+        dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
+        static = build_model(Config.fromfile(result['config']))
+        load_into(static, result['checkpoint'])
+        result['report'] = export_report(dense, algorithm, static, shape)
+    return result
+
+
+def static_forms(
+    algorithm: CompressionAlgorithm, prefer: str, shape: Sequence[int] | None
+) -> dict[str, str]:
+    """The form that each op takes, see :func:`export_checkpoint`."""
+    forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
+    if prefer == 'latency' and forms:
+        return fastest_forms(algorithm, shape)
+    if prefer != 'macs' and not forms:
+        print_log(
+            f'layers of {type(algorithm).__name__} have one static form: --prefer changes nothing',
+            'current',
+        )
+    return forms
+
+
+def _validation_batches(cfg: Config, count: int | None) -> Iterator[Any]:
+    """The first batches of the config's validation data, none where there is no data."""
+    loader_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader')
+    if (count is not None and count < 1) or not loader_cfg:
+        return iter(())
+    try:
+        loader = ToolRunner.build_dataloader(
+            dict(loader_cfg, num_workers=0, persistent_workers=False)
+        )
+    except CompressionError as error:
+        print_log(f'comparing on random images only: {error}', 'current')
+        return iter(())
+    return itertools.islice(iter(loader), count)

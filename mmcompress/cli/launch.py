@@ -1,0 +1,273 @@
+"""What the scripts in ``tools/`` have in common: configs in, one-sentence errors out."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.dist import is_distributed
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from mmengine.utils import get_installed_path, import_modules_from_strings
+from torch.utils.data import DataLoader
+
+from mmcompress.compat.missing_libraries import require
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_model, init_scope
+from mmcompress.core.errors import CompressionError, nearest
+
+#: Hooks that a compressed training needs, whoever wrote the config.
+HOOKS = dict(
+    compression=dict(type='mmcompress.CompressionHook'),
+    reseed=dict(type='mmcompress.ReseedHook'),
+)
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Run a tool: bad input becomes one sentence on standard error and exit status 2."""
+    status = 0
+    try:
+        main()
+    except (CompressionError, OSError) as error:
+        # Files: a missing data set, a place that can't be written to.
+        sys.stdout.flush()
+        print(f'error: {error}', file=sys.stderr)
+        status = 2
+    if is_distributed():
+        _leave_group(status)
+    sys.exit(status)
+
+
+def _leave_group(status: int) -> None:
+    """End one of several processes.
+
+    Now and then (one run in 40 of two processes, torch 2.13 with gloo) the end of the interpreter
+    aborts a process that has done all its work, and the launcher then reports a failure. So the
+    interpreter's end is left out, once what was registered for it has run.
+    """
+    torch.distributed.destroy_process_group()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def results_on_stdout() -> Iterator[None]:
+    """Send everything printed or logged inside to standard error.
+
+    A tool's standard output is then for its result alone and can be piped.
+    """
+    for instance in MMLogger._instance_dict.values():
+        for handler in instance.handlers:
+            if getattr(handler, 'stream', None) is sys.stdout:
+                handler.setStream(sys.stderr)
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """The arguments that every tool with a config shares; ``nargs='+'`` takes several configs."""
+    parser.add_argument(
+        'config', nargs=nargs, help='a config file, or lib::config of an installed library'
+    )
+    parser.add_argument(
+        '--compress',
+        metavar='METHOD_CONFIG',
+        help='compress the model of the config as this method file says',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        help='override settings of the config, as key=value pairs',
+    )
+
+
+class OptionAction(DictAction):
+    """``DictAction`` whose complaints are those of a command line."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *args: Any
+    ) -> None:
+        """Parse the pairs."""
+        try:
+            super().__call__(parser, namespace, *args)
+        except (ValueError, AssertionError, SyntaxError) as error:
+            raise argparse.ArgumentError(self, f'not key=value pairs: {error}') from None
+
+
+def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of tools that start mmengine's runner."""
+    parser.add_argument('--work-dir', help='where to save logs and results')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def apply_launch_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Put launcher and work dir where mmengine's runner looks for them."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
+
+
+class ToolRunner(Runner):
+    """mmengine's runner; a data set that can't be built is a one-sentence error."""
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        """Build a dataloader as the base class does.
+
+        Raises:
+            CompressionError: If its data set isn't there, or its config is wrong.
+        """
+        try:
+            return Runner.build_dataloader(dataloader, *args, **kwargs)
+        except (OSError, AssertionError, KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise CompressionError(f'the data cannot be loaded: {reason}') from None
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config of a tool's arguments, with method, overrides and hooks put in.
+
+    Raises:
+        CompressionError: If there's no such config, or it can't be read.
+    """
+    cfg = read_config(args.config)
+    if not isinstance(cfg.get('model'), dict):
+        raise CompressionError(f'{args.config} has no `model`')
+    if args.compress:
+        apply_method(cfg, read_config(args.compress), args.compress)
+    if args.cfg_options:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise CompressionError(f'--cfg-options: {error}') from None
+    cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
+    for name, hook in HOOKS.items():
+        cfg.default_hooks.setdefault(name, ConfigDict(hook))
+    if cfg.get('custom_imports'):
+        try:
+            import_modules_from_strings(**cfg.custom_imports)
+        except ImportError as error:
+            raise CompressionError(f'custom_imports: {error}') from None
+    init_scope(cfg)
+    return cfg
+
+
+def read_config(path: str) -> Config:
+    """Read a config file, or the one that ``lib::config`` names.
+
+    Raises:
+        CompressionError: If there's no such config, or it can't be read.
+    """
+    try:
+        if '::' in path:
+            _check_library_path(path)
+            from mmengine.hub import get_config
+
+            return _without_own_scope(get_config(path))
+        if not Path(path).is_file():
+            raise CompressionError(f'config: there is no file {path!r}')
+        return _without_own_scope(Config.fromfile(path))
+    except CompressionError:
+        raise
+    # Configs are programs: whatever is wrong in one, the user should read which, and where.
+    except Exception as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise CompressionError(f'config: {path!r} cannot be read: {reason}') from None
+
+
+def _check_library_path(path: str) -> None:
+    """See that ``lib::config`` names one of the configs of a library that is installed.
+
+    Raises:
+        CompressionError: If it doesn't; with the nearest names.
+        ModuleNotFoundError: If the library isn't installed.
+    """
+    library, _, name = path.partition('::')
+    if library not in MODULE2PACKAGE or not name:
+        raise CompressionError(
+            f'config: {path!r} has to be the path of a file, or lib::path/of/config.py with a '
+            f'library such as {nearest(library, MODULE2PACKAGE)}'
+        )
+    package = MODULE2PACKAGE[library]
+    require(package)
+    folder = Path(get_installed_path(package), '.mim', 'configs')
+    if folder.is_dir() and not (folder / name).is_file():
+        names = [file.relative_to(folder).as_posix() for file in folder.rglob('*.py')]
+        raise CompressionError(
+            f'config: {library} has no {name!r}; the nearest are {nearest(name, names)}'
+        )
+
+
+def _without_own_scope(cfg: Config) -> Config:
+    """Take back the scope that mmengine gives to what comes from ``mmcompress::``.
+
+    Our types carry their scope in their names. Those of the libraries beside them don't, and
+    would be looked up in ours.
+    """
+
+    def clean(value: Any) -> None:
+        if isinstance(value, dict):
+            if value.get('_scope_') == 'mmcompress':
+                del value['_scope_']
+            for item in value.values():
+                clean(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                clean(item)
+
+    clean(cfg._cfg_dict)
+    return cfg
+
+
+def apply_method(cfg: Config, method: Config, path: str) -> None:
+    """Wrap the model of ``cfg`` in the algorithm of a method file, in place.
+
+    Raises:
+        CompressionError: If the file names no method, or the model is compressed already.
+    """
+    if not isinstance(method.get('compression'), dict):
+        raise CompressionError(
+            f'--compress: {path!r} has no `compression`; method files are in configs/_base_/methods'
+        )
+    if 'architecture' in method.compression:
+        raise CompressionError(
+            f'--compress: {path!r} has an `architecture`; a method file fits any, give it as a '
+            'config by itself'
+        )
+    if 'architecture' in cfg.model:
+        raise CompressionError(
+            f'--compress: the model of the config is a {cfg.model.get("type")!r} already; give '
+            'the config of a dense model'
+        )
+    cfg.model = ConfigDict(architecture=cfg.model, **method.compression)
+
+
+def build_algorithm(cfg: Config) -> CompressionAlgorithm:
+    """Build the model of a config that has to be a compression algorithm.
+
+    Raises:
+        CompressionError: If it is another kind of model.
+    """
+    model = build_model(cfg)
+    if not isinstance(model, CompressionAlgorithm):
+        raise CompressionError(
+            f'the model of the config is a {type(model).__name__}, not a compression algorithm; '
+            'give a compression config, or a method file with --compress'
+        )
+    return model

@@ -1,0 +1,75 @@
+"""How a tool's arguments say that images are to be enlarged in tiles, or eight times over."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config, ConfigDict
+
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.static import is_sub_model
+from mmcompress.models.sr.super_resolution import SuperResolver
+from mmcompress.registry import MODELS
+
+#: Side of a tile where ``--chop`` names none, in pixels of the low-resolution image.
+TILE = 128
+
+
+def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of tools that run models for super-resolution."""
+    parser.add_argument(
+        '--chop',
+        nargs='?',
+        type=int,
+        const=TILE,
+        metavar='TILE',
+        help='super-resolution: large images in tiles of so many low-resolution pixels '
+        f'(by default {TILE})',
+    )
+    parser.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='super-resolution: the mean over eight orientations of the image',
+    )
+
+
+def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the arguments into the ``test_cfg`` of the model of a config.
+
+    What the config says of the overlap of tiles stays.
+
+    Raises:
+        CompressionError: If they are given, and the model isn't one for super-resolution.
+    """
+    given = [
+        name
+        for name, value in (('--chop', args.chop), ('--self-ensemble', args.self_ensemble or None))
+        if value is not None
+    ]
+    if not given:
+        return
+    model = dense_model(cfg.model)
+    kind = model.get('type')
+    kind = kind if isinstance(kind, type) else MODELS.get(str(kind))
+    if not (isinstance(kind, type) and issubclass(kind, SuperResolver)):
+        raise CompressionError(
+            f'{" and ".join(given)}: the model of the config is a {model.get("type")!r}; only '
+            'models for super-resolution (SuperResolver) know tiles and self-ensembles'
+        )
+    test_cfg = ConfigDict(model.get('test_cfg') or {})
+    if args.chop is not None:
+        test_cfg.chop = ConfigDict(test_cfg.get('chop') or {}, tile=args.chop)
+    if args.self_ensemble:
+        test_cfg.self_ensemble = True
+    model.test_cfg = test_cfg
+
+
+def dense_model(model: ConfigDict) -> ConfigDict:
+    """The dense model inside the config of a model, which may be compressed or exported."""
+    while True:
+        if isinstance(model.get('architecture'), dict):
+            model = model.architecture
+        elif is_sub_model(model) and isinstance(model.get('cfg'), dict):
+            model = model.cfg
+        else:
+            return model

@@ -1,0 +1,1 @@
+"""The contract of every method: algorithm, mutator, units in files, building."""

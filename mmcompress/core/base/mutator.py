@@ -1,0 +1,102 @@
+"""What algorithms and tools ask of every mutator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmcompress.core.channels.budget import Budget
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.plain import Layers
+
+
+class Mutator(BaseModule, ABC):
+    """Finds the units of an architecture and prepares them.
+
+    Args:
+        parse_cfg: Config of what finds the units.
+        init_cfg: As for every mmengine module.
+
+    Attributes:
+        units: Units by name, once :meth:`prepare_from_supernet` has run.
+        reorders_sums: Whether a static model takes sums in another order than the trained one:
+            without channels that are zero, or with kernels that were merged.
+    """
+
+    reorders_sums = False
+    #: The key of the config about units, and the attribute that holds it.
+    key: str
+    #: What finds the units, by default.
+    parser: str
+
+    def __init__(self, parse_cfg: dict | None = None, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        if not isinstance(parse_cfg, (dict, type(None))):
+            raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
+        self.parse_cfg = {'type': self.parser, **(parse_cfg or {})}
+        self.units: dict[str, Any] = {}
+
+    @abstractmethod
+    def prepare_from_supernet(
+        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+    ) -> None:
+        """Find the units of ``architecture`` and swap in ops, in place."""
+
+    # What the tools show
+
+    @property
+    def choice_template(self) -> dict[str, float]:
+        """Keep ratio by unit name: what ``target_pruning_ratio`` accepts."""
+        return {name: unit.choice for name, unit in self.units.items()}
+
+    def config_template(
+        self, with_unit_init_args: bool = False, with_channels: bool = False
+    ) -> dict:
+        """The mutator as a config that builds it again; MMRazor's shape.
+
+        Args:
+            with_unit_init_args: Give the arguments of every unit.
+            with_channels: Give its channels, or its layers, so that nothing is searched for.
+        """
+        config = getattr(self, self.key)
+        parts = dict(
+            type=config['type'],
+            default_args=config.get('default_args', {}),
+            units={
+                name: self._unit_template(name, with_unit_init_args, with_channels)
+                for name in self.units
+            },
+        )
+        return {'type': type(self).__name__, self.key: parts, 'parse_cfg': dict(self.parse_cfg)}
+
+    def _unit_template(self, name: str, with_init_args: bool, with_parts: bool) -> dict:
+        return self.units[name].as_dict(with_init_args, with_parts)
+
+    # Static models
+
+    def static_forms(self, architecture: nn.Module, prefer: str = 'macs') -> dict[str, str]:
+        """Which of its forms each op takes in a static model, by layer; for those that have some.
+
+        Args:
+            architecture: The compact model.
+            prefer: ``'macs'`` or ``'params'``: what there is to be least of. (Time is measured
+            elsewhere, see :func:`~mmcompress.report.forms.fastest_forms`.)
+        """
+        return {}
+
+    def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
+        """Layers that a static model has other layers for, by name, with their configs."""
+        return {}
+
+    def finish_static(self, static: nn.Module) -> None:
+        """Last changes to a static model, in place.
+
+        Called by :func:`~mmcompress.core.export.static.to_static` once every op is a plain layer;
+        methods that remove channels only now extend it.
+
+        Args:
+            static: The static model; layers have the names they have in the architecture.
+        """

@@ -1,0 +1,1 @@
+"""Methods of the first family: channels that go together."""

@@ -1,0 +1,100 @@
+"""Base of channel units: channels that a method makes fewer together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.conv_op import is_plain_conv
+from mmcompress.core.layers.narrow import is_pass_through
+
+from .config import ChannelRange, UnitConfig
+
+
+class ChannelUnit(ABC):
+    """A set of coupled channels and the share of them that a method keeps.
+
+    Not a module: a unit owns no tensors, so that an architecture alone makes up the
+    ``state_dict`` of an algorithm.
+
+    Args:
+        config: The channels, as the analyzer found them.
+        choice: Keep ratio in (0, 1].
+        divisor: A multiple that the width has to be of, on top of what the layers ask for.
+    """
+
+    def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
+        self.config = config
+        if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
+            raise CompressionError(
+                f'divisor of unit {config.name!r} is {divisor!r}; it has to be a positive integer'
+            )
+        if config.num_channels % divisor or divisor % config.divisor:
+            raise CompressionError(
+                f'divisor of unit {config.name!r} is {divisor}; it has to divide '
+                f'{config.num_channels} and be a multiple of {config.divisor}'
+            )
+        config.divisor = divisor
+        self.choice = choice
+
+    @property
+    def name(self) -> str:
+        """Name in configs, such as ``backbone.layer1.0.conv1_(0, 64)_64``."""
+        return self.config.name
+
+    @property
+    def num_channels(self) -> int:
+        """Dense width."""
+        return self.config.num_channels
+
+    @property
+    def width(self) -> int:
+        """Compact width: ``choice`` of the dense one, rounded down to the divisor."""
+        divisor = self.config.divisor
+        # 0.29 * 100 is 28.999999999999996 in floating point and means 29.
+        exact = int(self.num_channels * self.choice + 1e-6)
+        return max(exact // divisor, 1) * divisor
+
+    def unsupported(self, architecture: nn.Module) -> str:
+        """Why this method can't handle the unit, or ``''``.
+
+        Most methods swap plain 2-d convolutions for ops; other producers stay dense.
+        """
+        for channel in self.filters(architecture):
+            layer = architecture.get_submodule(channel.name)
+            if not is_plain_conv(layer):
+                return f'{channel.name} is a {type(layer).__name__}, not a plain Conv2d'
+        return ''
+
+    def filters(self, architecture: nn.Module) -> list[ChannelRange]:
+        """The ranges that filters produce, as opposed to norms and pads that hand them on."""
+        return [
+            channel
+            for channel in self.config.producers
+            if not is_pass_through(architecture.get_submodule(channel.name))
+            and list(architecture.get_submodule(channel.name).parameters(recurse=False))
+        ]
+
+    @abstractmethod
+    def prepare(self, architecture: nn.Module) -> list[ChannelRange]:
+        """Swap the unit's producers for trainable ops, in place.
+
+        Args:
+            architecture: The model that the unit was found in.
+
+        Returns:
+            Ranges of channels whose width the ops take care of themselves.
+        """
+
+    def as_dict(self, with_init_args: bool = True, with_channels: bool = True) -> dict:
+        """The unit in MMRazor's JSON shape."""
+        parts = self.config.as_dict()
+        chosen = {}
+        if with_init_args:
+            chosen['init_args'] = parts['init_args']
+        if with_channels:
+            chosen['channels'] = parts['channels']
+        chosen['choice'] = self.choice
+        return chosen

@@ -1,0 +1,49 @@
+"""Checks of values that a config gives: one sentence with the key where one is wrong."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from .errors import CompressionError
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a number, which True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_count(value: Any, key: str) -> int:
+    """``value`` if it is a number of things.
+
+    Raises:
+        CompressionError: If it isn't a positive integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CompressionError(f'{key} is {value!r}; it has to be a positive integer')
+    return value
+
+
+def check_ratio(value: Any, key: str) -> float:
+    """``value`` if it is a keep ratio.
+
+    Raises:
+        CompressionError: If it isn't a number in (0, 1].
+    """
+    if not is_number(value) or not 0 < value <= 1:
+        raise CompressionError(
+            f'{key} is {value!r}; a keep ratio is a number above 0 and at most 1'
+        )
+    return float(value)
+
+
+def weight_of_loss(value: Any, key: str) -> float:
+    """``value`` if it may weigh a loss.
+
+    Raises:
+        CompressionError: If it isn't a number of at least 0.
+    """
+    if not is_number(value) or not 0 <= value < math.inf:
+        raise CompressionError(f'{key} is {value!r}; it has to be a number of at least 0')
+    return float(value)

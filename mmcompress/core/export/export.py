@@ -1,0 +1,262 @@
+"""Trained algorithm -> static model of plain torch layers, verified before it is written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import nn
+
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_architecture
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.partial_add import partial_adds_of
+from mmcompress.core.probe.probe import Probe, seeded, tensors_in
+
+from .checkpoint import load_into
+from .factors import factored_state
+from .folding import fold_norms
+from .onnx import check_packages, export_onnx
+from .static import layer_widths, to_static
+
+#: Largest difference between the outputs of the trained and the exported model, float32.
+TOLERANCE = 1e-5
+FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
+ONNX_FILE = 'compact.onnx'
+#: What ``compact.pth`` may hold.
+STORES = ('weights', 'factors')
+#: Hooks of a compressed training, which a static model has no use for.
+METHOD_HOOKS = ('mmcompress.CompressionHook', 'mmcompress.ReseedHook')
+
+
+def export(
+    algorithm: CompressionAlgorithm,
+    cfg: Config,
+    out_dir: str | Path,
+    batches: Iterable[Any] = (),
+    overwrite: bool = False,
+    fold_bn: bool = False,
+    onnx_shape: Sequence[int] | None = None,
+    forms: dict[str, str] | None = None,
+    store: str = 'weights',
+) -> dict[str, Any]:
+    """Write the static model of a trained algorithm.
+
+    ``compact.pth`` holds the weights, ``compact.py`` a config that rebuilds the model through
+    mmengine (with the data and evaluators of ``cfg``), ``fix_subnet.json`` the widths. Before
+    anything appears in ``out_dir``, the model is rebuilt from these three files and compared
+    with the trained one on random images and on ``batches``.
+
+    Args:
+        algorithm: Trained, with its checkpoint loaded.
+        cfg: The config that it was trained with.
+        out_dir: Where to write.
+        batches: Real data as a dataloader gives it.
+        overwrite: Replace the files of an earlier export.
+        fold_bn: Fold batch norms into the convolutions in front of them. Sums are then rounded
+            in another order, and differences count as shares of the largest output where that
+            is above 1.
+        onnx_shape: ``(channels, height, width)``; also write ``compact.onnx``, as
+            :func:`~mmcompress.core.export.onnx.export_onnx` does.
+        forms: See :func:`~mmcompress.core.export.static.to_static`.
+        store: What ``compact.pth`` holds, one of :data:`STORES`: weights, or the factors that they
+            are made of when they are loaded, where layers have some.
+
+    Returns:
+        ``max_difference`` between the outputs, the number of ``batches`` compared, the paths
+        ``checkpoint``, ``config`` and ``subnet``, and ``checkpoint_bytes``, the size of the first;
+        with ``onnx_shape`` also what ``export_onnx`` returns.
+
+    Raises:
+        CompressionError: If the outputs differ by 1e-5 or more (of the largest, where sums are
+            taken in another order: batch norms folded, channels removed), files are in the
+            way, training has not come far enough, no layer has factors to store or norms are to
+            be folded into them, or the model can't be written as ONNX; nothing is written then.
+    """
+    if store not in STORES:
+        raise CompressionError(f'store is {store!r}; it has to be one of {", ".join(STORES)}')
+    if store == 'factors' and fold_bn:
+        raise CompressionError(
+            "store is 'factors', and batch norms are to be folded (--fold-bn), which changes the "
+            "weights that factors make; leave the norms, or set store to 'weights'"
+        )
+    unfinished = algorithm.unfinished()
+    if unfinished:
+        raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')
+    out_dir = Path(out_dir)
+    existing = [name for name in (*FILES, ONNX_FILE) if (out_dir / name).exists()]
+    if existing and not overwrite:
+        raise CompressionError(
+            f'{out_dir} already holds {", ".join(existing)}; name another folder or give '
+            '--overwrite'
+        )
+    if onnx_shape is not None:
+        check_packages()
+    mutator = algorithm.mutator
+    if forms is None:
+        forms = mutator.static_forms(algorithm.architecture)
+    static = to_static(algorithm, forms)
+    _check_plain(static)
+    dense_cfg = dense_config(cfg)
+    dense = build_architecture(dense_cfg, cfg.get('data_preprocessor'))
+    replaced = mutator.replaced(algorithm.architecture, forms)
+    subnet = dict(
+        method=type(algorithm).__name__,
+        choices=mutator.choice_template,
+        layers=layer_widths(dense, static, replaced),
+    )
+    if replaced:
+        subnet['replaced'] = replaced
+    partial_adds = partial_adds_of(static)
+    if partial_adds:
+        subnet['partial_adds'] = partial_adds
+    if fold_bn:
+        subnet['folded'] = fold_norms(static)
+    content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
+    if store == 'factors':
+        content['state_dict'], content['factors'] = factored_state(algorithm, static)
+    else:
+        content['state_dict'] = {key: value.cpu() for key, value in static.state_dict().items()}
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir.parent) as scratch:
+        stage = Path(scratch)
+        (stage / 'fix_subnet.json').write_text(json.dumps(subnet, indent=1), encoding='utf-8')
+        torch.save(content, stage / 'compact.pth')
+        written = dict(checkpoint_bytes=(stage / 'compact.pth').stat().st_size)
+        _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
+        rebuilt = _rebuild(stage)
+        # Where sums are taken in another order, rounding grows with what is summed.
+        relative = fold_bn or mutator.reorders_sums
+        difference, compared = compare(algorithm, rebuilt, batches, relative)
+        if not difference < TOLERANCE:
+            raise CompressionError(
+                f'the exported model differs from the trained one by {difference:.3g} (at most '
+                f'{TOLERANCE:g} is allowed); nothing was written'
+            )
+        if onnx_shape is not None:
+            written |= export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape)
+            written['onnx'] = str(out_dir / ONNX_FILE)
+        out_dir.mkdir(exist_ok=True)
+        (out_dir / ONNX_FILE).unlink(missing_ok=True)  # of an earlier export
+        for file in stage.iterdir():
+            os.replace(file, out_dir / file.name)
+    keys = ('checkpoint', 'config', 'subnet')
+    paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
+    return dict(max_difference=difference, batches=compared, **paths, **written)
+
+
+def _check_plain(static: nn.Module) -> None:
+    for name, module in static.named_modules():
+        if type(module).__module__.startswith('mmcompress.methods'):
+            raise CompressionError(
+                f'{name} is still a {type(module).__name__} in the exported model; the op needs '
+                'a method `to_static`'
+            )
+
+
+def dense_config(cfg: Config) -> dict:
+    """Config of the architecture inside a compression config."""
+    return copy.deepcopy(cfg.model['architecture'])
+
+
+@torch.no_grad()
+def compare(
+    algorithm: CompressionAlgorithm,
+    static: BaseModel,
+    batches: Iterable[Any] = (),
+    relative: bool = False,
+) -> tuple[float, int]:
+    """Largest difference of outputs between a trained algorithm and its static model.
+
+    Args:
+        algorithm: The trained algorithm.
+        static: The exported model, on the same device.
+        batches: Real data as a dataloader gives it. A random batch is always compared, on the
+            CPU.
+        relative: Divide differences by the largest output of a pass where that is above 1.
+
+    Returns:
+        The largest absolute difference (NaN counts as infinite), and how many real batches
+        were compared.
+    """
+    trained = copy.deepcopy(algorithm.architecture).eval()
+    static = static.eval()
+    with seeded():
+        probe = Probe(copy.deepcopy(trained).cpu())
+    outputs = []
+    for model in (trained, static):
+        # Some forward passes draw random numbers (samples of proposals): the same for both.
+        with seeded():
+            outputs.append(probe.run(copy.deepcopy(model).cpu()))
+    worst = _difference(*outputs, relative)
+    # Test data have no ground truth for a loss; predictions may be without tensors.
+    mode = 'tensor' if 'tensor' in probe.modes else 'predict'
+    count = 0
+    for batch in batches:
+        count += 1
+        inputs = algorithm.data_preprocessor(copy.deepcopy(batch), False)
+        outputs = []
+        for model in (trained, static):
+            with seeded():
+                outputs.append(_forward(model, copy.deepcopy(inputs), mode))
+        worst = max(worst, _difference(*outputs, relative))
+    return worst, count
+
+
+def _forward(model: BaseModel, inputs: Any, mode: str) -> Any:
+    return model(**inputs, mode=mode) if isinstance(inputs, dict) else model(*inputs, mode=mode)
+
+
+def _difference(first: Any, second: Any, relative: bool = False) -> float:
+    worst, scale = 0.0, 1.0
+    ones, others = list(tensors_in(first)), list(tensors_in(second))
+    if [t.shape for t in ones] != [t.shape for t in others]:
+        return float('inf')
+    for one, other in zip(ones, others, strict=True):
+        if one.numel():
+            gap = (one.double() - other.double()).abs().max()
+            worst = max(worst, float(gap.nan_to_num(nan=torch.inf)))
+            scale = max(scale, float(one.abs().max()))
+    return worst / scale if relative and worst < float('inf') else worst
+
+
+def _static_config(cfg: Config, dense_cfg: dict) -> Config:
+    """The training config with the static model in place of the algorithm."""
+    static = cfg.to_dict()
+    static['model'] = dict(
+        type='mmcompress.sub_model',
+        cfg=dense_cfg,
+        fix_subnet='{{ fileDirname }}/fix_subnet.json',
+        init_cfg=dict(type='Pretrained', checkpoint='{{ fileDirname }}/compact.pth'),
+    )
+    static['default_hooks'] = {
+        key: hook
+        for key, hook in (static.get('default_hooks') or {}).items()
+        if not (isinstance(hook, dict) and hook.get('type') in METHOD_HOOKS)
+    }
+    imports = dict(static.get('custom_imports') or dict(allow_failed_imports=False))
+    named = imports.get('imports') or []
+    named = [named] if isinstance(named, str) else list(named)
+    imports['imports'] = named if 'mmcompress' in named else [*named, 'mmcompress']
+    static['custom_imports'] = imports
+    # Leftovers of method files; only the model counts now.
+    for key in ('compression', 'load_from', 'resume', 'work_dir'):
+        static.pop(key, None)
+    return Config(static)
+
+
+def _rebuild(folder: Path) -> BaseModel:
+    """Build the model from an export's files, as a user would."""
+    cfg = Config.fromfile(folder / 'compact.py')
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
+    load_into(model, folder / 'compact.pth')
+    return model.eval()

@@ -1,0 +1,223 @@
+"""Static networks: made of an algorithm, or rebuilt with the widths that an export wrote."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.units_file import load_json
+from mmcompress.core.channels.config import UnitConfig
+from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, narrow
+from mmcompress.core.layers.partial_add import add_partially, name_before
+from mmcompress.core.layers.plain import Layers, build
+from mmcompress.core.layers.replace import replace_everywhere
+from mmcompress.core.layers.stand_ins import update_widths
+from mmcompress.registry import MODELS
+
+from .folding import fold_norms
+
+KEYS = ('in_channels', 'out_channels')
+
+
+@MODELS.register_module()
+def sub_model(
+    cfg: dict,
+    fix_subnet: dict | str | Path,
+    data_preprocessor: dict | None = None,
+    init_cfg: dict | None = None,
+) -> BaseModel:
+    """Build an exported network.
+
+    Not a wrapper: what is returned is the architecture itself, of plain layers.
+
+    Args:
+        cfg: Config of the dense architecture.
+        fix_subnet: ``fix_subnet.json`` of an export, or its contents; or the config of the
+            algorithm, whose keep ratios then give the widths.
+        data_preprocessor: See :func:`~mmcompress.core.base.build.build_architecture`.
+        init_cfg: Replaces the architecture's own, for example
+            ``dict(type='Pretrained', checkpoint='compact.pth')``.
+
+    Returns:
+        The static model.
+
+    Raises:
+        CompressionError: If the file doesn't fit the architecture.
+    """
+    if isinstance(fix_subnet, dict) and 'type' in fix_subnet:
+        model = _untrained(dict(fix_subnet, architecture=cfg), data_preprocessor)
+    else:
+        model = build_architecture(cfg, data_preprocessor)
+        subnet = _contents(fix_subnet)
+        _replace(model, subnet.get('replaced', {}))
+        resize(model, subnet['layers'])
+        _restore_partial_adds(model, subnet.get('partial_adds', {}))
+        fold_norms(model, subnet.get('folded', ()))
+    if init_cfg is not None:
+        # The parts' own initialisation would look for weights of the dense widths.
+        for module in model.modules():
+            if hasattr(module, 'init_cfg'):
+                module.init_cfg = None
+        model.init_cfg = init_cfg
+    return model
+
+
+def _untrained(algorithm: dict, data_preprocessor: dict | None) -> BaseModel:
+    """The static model that the config of an algorithm leads to, before any training."""
+    model = MODELS.build(dict(algorithm, data_preprocessor=data_preprocessor))
+    if not isinstance(model, CompressionAlgorithm):
+        raise CompressionError(
+            f'fix_subnet is the config of a {algorithm["type"]!r}; it has to be that of a '
+            'compression algorithm, or a fix_subnet.json'
+        )
+    return to_static(model).train()
+
+
+def _contents(fix_subnet: dict | str | Path) -> dict[str, Any]:
+    """The contents of a ``fix_subnet.json``, or those that are given."""
+    if not isinstance(fix_subnet, dict):
+        fix_subnet = load_json(fix_subnet, 'fix_subnet', tool='export')
+    if 'layers' not in fix_subnet:
+        raise CompressionError(
+            f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '
+            'be the fix_subnet.json of an export'
+        )
+    return fix_subnet
+
+
+def is_sub_model(cfg: dict) -> bool:
+    """Whether the config of a model is that of an exported network."""
+    return str(cfg.get('type', '')).split('.')[-1] == sub_model.__name__
+
+
+def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = None) -> BaseModel:
+    """A copy of an algorithm's architecture in which every op is a plain torch layer.
+
+    An op is a module with a method ``to_static`` that returns its plain replacement.
+
+    Args:
+        algorithm: The algorithm, usually a trained one; left as it is.
+        forms: By layer, the form of ops that have several; by default what
+            :meth:`~mmcompress.core.base.mutator.Mutator.static_forms` finds.
+
+    Returns:
+        The static model, in eval mode, on the algorithm's device.
+    """
+    if forms is None:
+        forms = algorithm.mutator.static_forms(algorithm.architecture)
+    model = copy.deepcopy(algorithm.architecture)
+    for name, module in list(model.named_modules()):
+        if hasattr(module, 'to_static'):
+            form = [forms[name]] if name in forms else []
+            replace_everywhere(model, name, module.to_static(*form))
+    algorithm.mutator.finish_static(model)
+    update_widths(model)
+    return model.eval()
+
+
+def layer_widths(
+    dense: nn.Module, static: nn.Module, replaced: Iterable[str] = ()
+) -> dict[str, dict[str, int]]:
+    """Layers of ``static`` that have other widths than in ``dense``, by name.
+
+    Args:
+        dense: The dense model.
+        static: The static one.
+        replaced: Names of layers that have others in their place, which are left out.
+    """
+    widths = {}
+    gone = tuple(f'{name}.' for name in replaced)
+    for name, layer in static.named_modules():
+        if is_narrowable(layer) and not f'{name}.'.startswith(gone):
+            name = name_before(static, name)
+            now, before = channels_of(layer), channels_of(dense.get_submodule(name))
+            if now != before:
+                widths[name] = dict(zip(KEYS, now, strict=True))
+    return widths
+
+
+def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
+    """Give the layers of a dense model the widths of a static one, in place.
+
+    Raises:
+        CompressionError: If a layer doesn't exist or isn't that wide.
+    """
+    if not isinstance(layers, dict):
+        raise CompressionError('fix_subnet: `layers` has to be a dict of widths by layer name')
+    modules = dict(model.named_modules())
+    for name, widths in layers.items():
+        layer = modules.get(name)
+        if layer is None or not is_narrowable(layer):
+            raise _no_layer(model, name)
+        dense = channels_of(layer)
+        if not _fit(widths, dense):
+            raise CompressionError(
+                f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input and '
+                f'{dense[1]} output channels; {widths} does not fit'
+            )
+        keep = [
+            # Which ones does not matter: their weights are loaded afterwards.
+            UnitConfig(most, groups_of(layer, is_output), []).keep(widths[key])
+            if widths[key] != most
+            else None
+            for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)
+        ]
+        narrow(layer, *keep)
+    update_widths(model)
+
+
+def _replace(model: nn.Module, replaced: dict[str, Layers]) -> None:
+    """Put plain layers in the place of others, by name."""
+    if not isinstance(replaced, dict):
+        raise CompressionError('fix_subnet: `replaced` has to be a dict by layer name')
+    modules = dict(model.named_modules())
+    for name, layers in replaced.items():
+        if name not in modules:
+            raise _no_layer(model, name)
+        try:
+            replace_everywhere(model, name, build(layers))
+        except CompressionError as error:
+            raise CompressionError(f'fix_subnet: replaced[{name!r}]: {error}') from None
+
+
+def _restore_partial_adds(model: nn.Module, partial_adds: dict[str, dict[str, int]]) -> None:
+    """Let blocks add fewer channels than the shortcut has; which ones, a checkpoint says."""
+    if not isinstance(partial_adds, dict):
+        raise CompressionError('fix_subnet: `partial_adds` has to be a dict by layer name')
+    for name, entry in partial_adds.items():
+        given = [entry.get(key) for key in ('channels', 'of')] if isinstance(entry, dict) else []
+        if not all(isinstance(number, int) for number in given) or not min(given, default=0) > 0:
+            raise CompressionError(
+                f'fix_subnet: partial_adds[{name!r}] is {entry!r}; it has to be '
+                '{"channels": k, "of": n} with positive numbers'
+            )
+    kept = {name: torch.arange(entry['channels']) for name, entry in partial_adds.items()}
+    add_partially(model, kept, {name: entry['of'] for name, entry in partial_adds.items()})
+
+
+def _no_layer(model: nn.Module, name: str) -> CompressionError:
+    names = dict(model.named_modules())
+    return CompressionError(
+        f'fix_subnet: {type(model).__name__} has no layer {name!r}; the nearest are '
+        f'{nearest(name, names)}'
+    )
+
+
+def _fit(widths: object, dense: tuple[int, int]) -> bool:
+    """Whether ``widths`` gives both sides of a layer no more channels than it has."""
+    if not isinstance(widths, dict):
+        return False
+    given = [widths.get(key) for key in KEYS]
+    return all(
+        isinstance(width, int) and 0 < width <= most
+        for width, most in zip(given, dense, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Methods of the second family: filters that are made of fewer parameters."""

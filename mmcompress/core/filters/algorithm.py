@@ -1,0 +1,179 @@
+"""Base of algorithms whose filters are combinations of basis filters."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Any
+
+import torch
+from mmengine.dist import broadcast
+from mmengine.logging import print_log
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
+from mmcompress.core.checks import weight_of_loss
+from mmcompress.core.errors import CompressionError
+from mmcompress.registry import MODELS
+
+from .mutator import FilterMutator
+from .op import FilterOp
+from .unit import RANDOM
+
+
+class FilterAlgorithm(CompressionAlgorithm):
+    """Trains a network whose convolutions share bases.
+
+    Args:
+        architecture: See the base class.
+        mutator_cfg: Config of a :class:`~mmcompress.core.filters.mutator.FilterMutator`.
+        target_pruning_ratio: Share of the parameters of each filter unit that is kept; for units
+            that :attr:`mutator_cfg` gives no size. Otherwise as in the base class.
+        init: ``'kaiming'`` trains from scratch; the other ways, by default ``'svd'`` alone, start
+            from the dense checkpoint that ``load_from`` or an ``init_cfg`` of type Pretrained
+            names.
+        reconstruction: Weight of the reconstruction loss ``sum ||W - W'||^2 / sum ||W||^2``
+            between merged kernels W' and the weights W of the dense checkpoint.
+        data_preprocessor: See the base class.
+        init_cfg: As for every mmengine module.
+        target: See the base class; filter units take none, which the error says.
+
+    Raises:
+        CompressionError: If a setting is wrong.
+    """
+
+    #: What finds the units.
+    mutator_type: type[FilterMutator] = FilterMutator
+
+    def __init__(
+        self,
+        architecture: BaseModel | dict,
+        mutator_cfg: dict,
+        target_pruning_ratio: Any = None,
+        init: str = RANDOM,
+        reconstruction: float = 0.0,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+        target: dict | None = None,
+    ) -> None:
+        self.reconstruction = weight_of_loss(reconstruction, 'reconstruction')
+        if isinstance(mutator_cfg, dict):
+            remember = self.reconstruction > 0
+            for key in ('init', 'remember_dense'):
+                if key in mutator_cfg:
+                    raise CompressionError(
+                        f'mutator_cfg has {key!r}, which the algorithm says: by `init` and '
+                        '`reconstruction`'
+                    )
+            self._check_type(mutator_cfg.get('type'))
+            mutator_cfg = dict(mutator_cfg, init=init, remember_dense=remember)
+        super().__init__(
+            architecture, mutator_cfg, target_pruning_ratio, data_preprocessor, init_cfg, target
+        )
+        self.init = init
+        # Told by every checkpoint, so that a resumed run needs no dense network.
+        self.register_buffer('dense_loaded', torch.tensor(False))
+        # Fresh norms, and layers that do not do yet what they are to do, have to learn.
+        norms = any(not op.is_linear for op in self._ops()) or init == RANDOM
+        train_all_stages(self.architecture, type(self).__name__, norms)
+
+    mutator: FilterMutator
+
+    def _check_type(self, kind: Any) -> None:
+        found = MODELS.get(kind) if isinstance(kind, str) else kind
+        if not isinstance(found, type) or not issubclass(found, self.mutator_type):
+            raise CompressionError(
+                f'mutator_cfg.type is {kind!r}; it has to be {self.mutator_type.__name__!r}'
+            )
+
+    def start(self, optim_wrapper: OptimWrapper) -> None:
+        """Say how well the ops fit the dense network.
+
+        Raises:
+            CompressionError: If they are to start from one, and none has been loaded.
+        """
+        super().start(optim_wrapper)
+        units = self.mutator.units.values()
+        dense = self.init != RANDOM and any(unit.error is not None for unit in units)
+        for unit in units:
+            lacking = unit.awaited or (unit.layers if dense and unit.error is None else [])
+            if lacking:
+                raise CompressionError(
+                    f'init is {self.init!r}, but the loaded checkpoint has no dense weights of '
+                    f'{lacking[0]!r} of filter unit {unit.name!r}'
+                )
+            if unit.error is not None:
+                print_log(
+                    f'{unit.name}: {unit.init_args} keeps {unit.choice:.1%} of the parameters, '
+                    f'relative reconstruction error {unit.error:.4f}',
+                    logger='current',
+                )
+                self.dense_loaded.fill_(True)
+                # Every process has fitted the same weights; ties may have gone either way.
+                for op in unit.ops.values():
+                    for tensor in (*op.parameters(), *op.buffers()):
+                        broadcast(tensor.detach())
+        ignored = [unit.name for unit in self.mutator.units.values() if unit.ignored]
+        if ignored:
+            print_log(
+                f'{len(ignored)} filter units, {ignored[0]} the first of them, start at random: '
+                f'their dense weights are not used; init={self._fitted!r} starts from these',
+                logger='current',
+                level=logging.WARNING,
+            )
+        taught = all(bool(op.teacher.any()) for op in self._ops()) if self.reconstruction else True
+        if not taught or (self.init != RANDOM and not bool(self.dense_loaded)):
+            raise CompressionError(self._no_dense(reconstruction=not taught))
+
+    def check_start(self, loads: bool) -> None:
+        """See that there is a dense network to start from, if one is asked for."""
+        if loads or not (self.init != RANDOM or self.reconstruction):
+            return
+        if not has_pretrained(self.architecture):
+            raise CompressionError(self._no_dense(reconstruction=self.init == RANDOM))
+
+    @property
+    def _fitted(self) -> str:
+        """The first way to start from a dense checkpoint."""
+        unit = next(iter(self.mutator.units.values()))
+        return next(init for init in unit.inits if init != RANDOM)
+
+    def _no_dense(self, reconstruction: bool) -> str:
+        key = 'reconstruction is set' if reconstruction else f'init is {self.init!r}'
+        otherwise = 'reconstruction=0' if reconstruction else "init='kaiming' to train from scratch"
+        return (
+            f'{key}, but no dense weights have been loaded; name the checkpoint of the dense '
+            f'network in load_from, or set {otherwise}'
+        )
+
+    def loss(self, inputs: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
+        """The losses of the architecture, and those of the method by name."""
+        losses = dict(super().loss(inputs, data_samples))
+        # Sums of many products are no work for half precision.
+        with torch.autocast(self.dense_loaded.device.type, enabled=False):
+            losses.update(self.own_losses())
+        return losses
+
+    def own_losses(self) -> dict[str, Tensor]:
+        """What the method adds to the losses, weighted; methods with more extend it."""
+        if not self.reconstruction:
+            return {}
+        pairs = [(op.filters(), op.teacher) for op in self._ops()]
+        gap = sum((own - dense).square().sum() for own, dense in pairs)
+        return dict(
+            loss_reconstruction=self.reconstruction * gap / sum(w.square().sum() for _, w in pairs)
+        )
+
+    def counted(self) -> nn.Module:
+        """The compact model with its ops, factored: what is shared is a parameter once."""
+        model = copy.deepcopy(self.architecture).eval()
+        for module in model.modules():
+            if isinstance(module, FilterOp):
+                module.count_stored()
+        return model
+
+    def _ops(self) -> list[FilterOp]:
+        return [op for unit in self.mutator.units.values() for op in unit.ops.values()]

@@ -1,0 +1,290 @@
+"""Base of ops whose filters are combinations of basis filters, which several layers may share."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_activation_layer, build_norm_layer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.plain import conv_layer
+
+from .op import MERGED, FilterOp, Static, double
+
+#: The other static form of an op: a basis convolution and a 1x1 behind it.
+FACTORED = 'factored'
+
+
+class BasisConv2d(FilterOp):
+    """A convolution with basis filters, and a 1x1 convolution that combines their maps.
+
+    Subclasses say what the basis is. What layers share is a parameter of the first op of their
+    unit, its owner, alone: counted, saved, moved and optimized once. The other ops reach it
+    through a link that isn't registered; a copy of an op without its model is one with an owner of
+    its own.
+
+    Args:
+        conv: The dense convolution to stand in for.
+        maps: Number r of maps that the basis convolution puts out.
+        groups: Groups of the basis convolution; with coefficients a multiple of the G groups of
+            ``conv``.
+        owner: The op of the unit that has the shared parameters; itself by default.
+        coefficients: Whether there is a 1x1 convolution; without one the op puts out the maps.
+        coefficient_bias: Whether it has a bias; by default as ``conv`` has.
+        norm_cfg: Batch norm between the two, as OpenMMLab configures it.
+        act_cfg: Activation behind that.
+
+    Attributes:
+        coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups, or ``None``.
+        bias: ``Tensor[n]`` or ``None``.
+        merge_from: From so many positions in the output on, over all images, the forward pass
+            runs the merged kernel: the same, and less work; ``inf`` for never.
+
+    Raises:
+        CompressionError: If the norm is no batch norm with statistics, or there are settings for
+            coefficients where there are none.
+    """
+
+    #: Names of the parameters that the owner has for all ops of its unit.
+    shared: tuple[str, ...] = ()
+    factors = ('coefficients',)
+    default_form = FACTORED
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        maps: int,
+        groups: int,
+        owner: BasisConv2d | None = None,
+        coefficients: bool = True,
+        coefficient_bias: bool | None = None,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(conv)
+        self.out_channels = conv.out_channels if coefficients else maps
+        self.basis_groups, self.maps = groups, maps
+        like = conv.weight
+        if not coefficients and (norm_cfg or act_cfg):
+            raise CompressionError(
+                'norm_cfg and act_cfg stand in front of coefficients; set them '
+                'to None where coefficients=False'
+            )
+        self.norm = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
+        self.act = None if act_cfg is None else _activation(act_cfg).to(like)
+        self.act_cfg = None if act_cfg is None else dict(act_cfg)
+        self.coefficients = None
+        if coefficients:
+            shape = (conv.out_channels, maps // conv.groups, 1, 1)
+            self.coefficients = nn.Parameter(like.new_empty(shape))
+            nn.init.kaiming_normal_(self.coefficients, mode='fan_out', nonlinearity='relu')
+        has_bias = conv.bias is not None
+        if coefficient_bias is False and has_bias:
+            raise CompressionError(
+                'coefficient_bias is False, but the convolution has a bias; '
+                'it has to be True or None'
+            )
+        self.bias = None
+        if has_bias or coefficient_bias:
+            self.bias = nn.Parameter(like.new_zeros(self.out_channels))
+        self.merge_from = self._least_positions()
+        self.__dict__['_owner'] = owner
+
+    # What subclasses say
+
+    @abstractmethod
+    def basis(self) -> Tensor:
+        """The weight of the basis convolution, ``Tensor[r, c / groups, kh, kw]``."""
+
+    def offset(self) -> Tensor | None:
+        """The bias of the basis convolution, ``Tensor[r]``, if any."""
+        return None
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The basis convolution, ``Tensor[N, c, H, W]`` to ``Tensor[N, r, H', W']``."""
+        return self._conv(x, self.basis(), self.offset(), self.basis_groups)
+
+    # The layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
+        if self.merges(x.shape):
+            bias = self._lift(self.offset(), self.coefficients, self.bias)
+            return self._conv(x, self.filters(), bias, self.groups)
+        x = self.convolve(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.act is not None:
+            x = self.act(x)
+        if self.coefficients is not None:
+            return F.conv2d(x, self.coefficients, self.bias, groups=self.groups)
+        return x if self.bias is None else x + self.bias.view(1, -1, 1, 1)
+
+    def merges(self, shape: Sequence[int]) -> bool:
+        """Whether the forward pass runs the merged kernel.
+
+        Args:
+            shape: ``(N, c, H, W)`` of its input.
+        """
+        return self.merge_from < math.inf and self.positions(shape) >= self.merge_from
+
+    def positions(self, shape: Sequence[int]) -> int:
+        """Positions in the output, over all images; padding is taken to keep the size.
+
+        Args:
+            shape: ``(N, c, H, W)`` of the input.
+        """
+        height, width = (math.ceil(n / s) for n, s in zip(shape[2:], self.stride, strict=True))
+        return shape[0] * height * width
+
+    def _least_positions(self) -> float:
+        """Where the merged kernel saves as many MACs as it takes to make it."""
+        if self.coefficients is None or not self.is_linear:
+            return math.inf
+        saved = self.cost(FACTORED) - self.cost(MERGED)
+        parts = self.basis_groups // self.groups
+        making = self.coefficients.numel() * math.prod(self.dense_shape[1:]) // parts
+        return making / saved if saved > 0 else math.inf
+
+    def count_stored(self) -> None:
+        """Never run the merged kernel."""
+        self.merge_from = math.inf
+
+    @property
+    def owner(self) -> BasisConv2d:
+        """The op that has the shared parameters."""
+        return self if self._owner is None else self._owner
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the op is one convolution in disguise, in training too."""
+        return self.norm is None and self.act is None
+
+    def filters(self) -> Tensor:
+        """The merged kernel, ``Tensor[n, c / G, kh, kw]``; norm and activation left out."""
+        basis = self.basis()
+        return basis if self.coefficients is None else self._combine(basis, self.coefficients)
+
+    def _combine(self, basis: Tensor, coefficients: Tensor) -> Tensor:
+        # A map sees one part of the channels of a group, a filter all parts of its group.
+        n, channels, *kernel = self.dense_shape
+        parts = self.basis_groups // self.groups
+        split = coefficients.reshape(self.groups, n // self.groups, parts, -1)
+        rows = basis.reshape(self.groups, parts, -1, basis[0].numel())
+        return torch.einsum('gnpq,gpqd->gnpd', split, rows).reshape(n, channels, *kernel)
+
+    def _lift(
+        self, offset: Tensor | None, coefficients: Tensor, bias: Tensor | None
+    ) -> Tensor | None:
+        """What the bias of the basis convolution comes to behind the coefficients, plus theirs."""
+        if offset is None:
+            return bias
+        split = coefficients.view(self.groups, -1, self.maps // self.groups)
+        lift = (offset.view(self.groups, 1, -1) * split).sum(2).flatten()
+        return lift if bias is None else lift + bias
+
+    # Static forms
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms that :meth:`to_static` can give; at equal cost the first is the better one."""
+        merges = self.coefficients is not None and self.act is None
+        return (MERGED, FACTORED) if merges else (FACTORED,)
+
+    def cost(self, form: str) -> int:
+        """Weights of a form, which are its MACs for one position of the output."""
+        if form == MERGED:
+            return math.prod(self.dense_shape)
+        seen = self.in_channels // self.basis_groups
+        coefficients = 0 if self.coefficients is None else self.coefficients.numel()
+        return self.maps * seen * math.prod(self.kernel_size) + coefficients
+
+    def _static(self, form: str) -> Static:
+        # With the norm folded.
+        basis, offset = self._folded()
+        bias = double(self.bias)
+        if self.coefficients is None:
+            return self._static_basis(basis, bias)
+        combine = double(self.coefficients)
+        if form == MERGED:
+            return self._plain(self._combine(basis, combine), self._lift(offset, combine, bias))
+        layers, weights = self._static_basis(basis, offset)
+        if self.act is not None:
+            # A PReLU has learned its slopes.
+            slopes = {key: double(value) for key, value in self.act.state_dict().items()}
+            layers, weights = [*layers, dict(self.act_cfg)], [*weights, slopes]
+        last = dict(
+            type='Conv2d',
+            in_channels=self.maps,
+            out_channels=self.out_channels,
+            kernel_size=1,
+            groups=self.groups,
+            bias=bias is not None,
+        )
+        return [*layers, last], [*weights, dict(weight=combine, bias=bias)]
+
+    def _static_basis(self, basis: Tensor, offset: Tensor | None) -> Static:
+        """The basis convolution as plain layers."""
+        layer = conv_layer(self, basis.shape, self.basis_groups, offset is not None)
+        return [layer], [dict(weight=basis, bias=offset)]
+
+    def _folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the basis convolution and the norm behind it, as one."""
+        basis, offset = double(self.basis()), double(self.offset())
+        if self.norm is None:
+            return basis, offset
+        scale = (self.norm.running_var.double() + self.norm.eps).rsqrt()
+        if self.norm.affine:
+            scale = scale * double(self.norm.weight)
+        offset = ((0 if offset is None else offset) - self.norm.running_mean.double()) * scale
+        if self.norm.affine:
+            offset = offset + double(self.norm.bias)
+        return basis * scale.view(-1, 1, 1, 1), offset
+
+    # Loading
+
+    def _before_loading(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        super()._before_loading(state, prefix)
+        for key in self.shared if self._owner is not None else ():
+            copied, kept = state.pop(prefix + key, None), getattr(self.owner, key)
+            # Owners come first in a model, and so do their tensors in a checkpoint.
+            if copied is not None and not torch.equal(copied.to(kept), kept):
+                raise CompressionError(
+                    f'{prefix}{key} in the checkpoint differs from that of the first layer of the '
+                    'filter unit, which is to share it'
+                )
+
+    def extra_repr(self) -> str:
+        """Settings of the convolution, and the number of maps."""
+        return f'{super().extra_repr()}, maps={self.maps}'
+
+
+def _activation(act_cfg: dict) -> nn.Module:
+    try:
+        return build_activation_layer(dict(act_cfg))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CompressionError(
+            f'act_cfg is {act_cfg!r}, of which no activation can be built: {error}'
+        ) from None
+
+
+def _batch_norm(norm_cfg: dict, channels: int) -> _BatchNorm:
+    try:
+        norm = build_norm_layer(dict(norm_cfg), channels)[1]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CompressionError(
+            f'norm_cfg is {norm_cfg!r}, of which no norm can be built: {error}'
+        ) from None
+    if not isinstance(norm, _BatchNorm) or norm.running_var is None:
+        raise CompressionError(
+            f'norm_cfg is {norm_cfg!r}; it has to be a batch norm with statistics (BN, SyncBN), '
+            'which becomes a part of the convolution in front of it on export'
+        )
+    return norm

@@ -1,0 +1,300 @@
+"""Base of mutators whose units are convolutions with a basis in common."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import nn
+
+from mmcompress.core.base.mutator import Mutator
+from mmcompress.core.base.names import twins_of
+from mmcompress.core.base.units_file import keep_ratios, read_unit_config
+from mmcompress.core.channels.budget import Budget
+from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.conv_op import is_plain_conv
+from mmcompress.core.layers.plain import Layers
+from mmcompress.core.probe.shapes import Shapes, shapes_in
+from mmcompress.registry import MODELS, TASK_UTILS
+
+from .finder import FilterFinder
+from .op import FilterOp
+from .tree import convolutions_of
+from .unit import RANDOM, FilterUnit
+
+KEY = 'filter_unit_cfg'
+
+
+class FilterMutator(Mutator):
+    """Finds filter units and swaps their convolutions for ops.
+
+    Args:
+        filter_unit_cfg: ``type`` of unit, by default :attr:`unit_type`; ``default_args`` for all
+            units; ``units``, a dict by unit name or pattern of ``init_args`` and ``choice``, or
+            the path of a JSON file with it. Where units have ``layers``, they are all there is
+            and nothing is searched. The whole output of ``get_channel_units.py`` is accepted as
+            well.
+        parse_cfg: Config of the :class:`~mmcompress.core.filters.finder.FilterFinder`.
+        init: How ops start: ``'kaiming'``, from random numbers, or another of the unit's
+            :attr:`~mmcompress.core.filters.unit.FilterUnit.inits`.
+        remember_dense: Whether ops keep the dense weights beside their own.
+        init_cfg: As for every mmengine module.
+
+    Attributes:
+        units: Units by name, once :meth:`prepare_from_supernet` has run.
+    """
+
+    key, parser = KEY, 'FilterFinder'
+    #: The unit that the method is made for.
+    unit_type: str
+    #: What the layers of one unit have to agree in.
+    alike: tuple[str, ...] = ('kernel_size',)
+    #: A merged kernel takes the sums in another order.
+    reorders_sums = True
+
+    def __init__(
+        self,
+        filter_unit_cfg: dict | str | None = None,
+        parse_cfg: dict | None = None,
+        init: str = RANDOM,
+        remember_dense: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(parse_cfg, init_cfg)
+        self.filter_unit_cfg = read_unit_config(filter_unit_cfg or {}, KEY, 'layers')
+        self.filter_unit_cfg.setdefault('type', self.unit_type)
+        self.unit_args = dict(init=init, remember_dense=remember_dense)
+        self.units: dict[str, FilterUnit]
+        self._own_args: dict[str, dict] = {}
+
+    def prepare_from_supernet(
+        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+    ) -> None:
+        """Find the units of ``architecture`` and swap their convolutions for ops, in place.
+
+        Args:
+            architecture: The dense model.
+            target: Keep ratios by unit name, of parameters; see
+                :func:`~mmcompress.core.base.units_file.keep_ratios`. Units that it leaves out, and
+                that
+                have no size of their own, stay dense.
+            budget: Not supported.
+
+        Raises:
+            CompressionError: If nothing is found, or a unit of the config doesn't fit.
+        """
+        if budget is not None:
+            raise CompressionError(
+                'target finds widths of channel units; give filter units their size with '
+                'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
+            )
+        found = self._found(architecture)
+        units = {name: self._build_unit(name, *given) for name, given in found.items()}
+        self.units = self._sized(units, target)
+        self._refuse_copies(architecture)
+        for unit in self.units.values():
+            unit.measure(architecture)
+        self.prepare_units(architecture)
+
+    def prepare_units(self, architecture: nn.Module) -> None:
+        """Swap in the ops of all units; methods that change what follows extend it."""
+        for unit in self.units.values():
+            unit.prepare(architecture)
+
+    # Static models
+
+    def static_forms(self, architecture: nn.Module, prefer: str = 'macs') -> dict[str, str]:
+        """For each unit, the one of its forms that is cheapest; see the base class."""
+        forms: dict[str, str] = {}
+        positions: dict[str, int] = {}
+        for unit in self.units.values():
+            ops = {layer: architecture.get_submodule(layer) for layer in unit.layers}
+            common = common_forms(ops.values())
+            if len(common) == 1:
+                continue
+            best = {min(common, key=op.cost) for op in ops.values()}
+            if len(best) > 1:
+                if prefer == 'macs':
+                    positions = positions or {
+                        name: sum(output[-2:].numel() for _, output in pairs)
+                        for name, pairs in self.shapes_seen(architecture).items()
+                    }
+                best = {_cheapest(ops, common, positions)}
+            forms.update(dict.fromkeys(ops, best.pop()))
+        return forms
+
+    def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
+        """Every layer of every unit; see the base class."""
+        return {
+            layer: architecture.get_submodule(layer).static_layers(forms.get(layer))
+            for unit in self.units.values()
+            for layer in unit.layers
+        }
+
+    def shapes_seen(
+        self, architecture: nn.Module, input_shape: Sequence[int] | None = None
+    ) -> dict[str, list[Shapes]]:
+        """Shapes of what each op takes and gives in a forward pass, once for every time it runs.
+
+        Args:
+            architecture: The compact model; left as it is.
+            input_shape: ``(N, C, H, W)`` of the batch; by default that of ``parse_cfg``, or one
+                that the model accepts.
+        """
+        shape = input_shape or self.parse_cfg.get('input_shape')
+        layers = [layer for unit in self.units.values() for layer in unit.layers]
+        return shapes_in(architecture, layers, shape)
+
+    # Private
+
+    def _unit_template(self, name: str, with_init_args: bool, with_parts: bool) -> dict:
+        unit = super()._unit_template(name, with_init_args, with_parts)
+        if with_init_args:
+            unit['init_args'] = {**self._own_args[name], **unit['init_args']}
+        return unit
+
+    def _found(self, architecture: nn.Module) -> dict[str, tuple[list[str], dict]]:
+        """Layers and settings by unit name: from the config, or searched for."""
+        given = self.filter_unit_cfg['units']
+        if any('layers' in unit for unit in given.values()):
+            return self._check_layers(given, architecture)
+        try:
+            finder = TASK_UTILS.build(self.parse_cfg)
+        except TypeError as error:
+            raise CompressionError(f'parse_cfg is wrong: {error}') from None
+        if not isinstance(finder, FilterFinder):
+            raise CompressionError(
+                f'parse_cfg.type is {self.parse_cfg["type"]!r}; filter units are found by a '
+                'FilterFinder'
+            )
+        found = finder.find(architecture, self.alike)
+        settings: dict[str, dict] = {name: {} for name in found}
+        # Full names last: they win over patterns.
+        for pattern, unit in sorted(given.items(), key=lambda item: item[0] in found):
+            names = [pattern] if pattern in found else fnmatch.filter(found, pattern)
+            if not names:
+                raise CompressionError(
+                    f'{KEY}.units: {pattern!r} matches no filter unit of the architecture; the '
+                    f'nearest names are {nearest(pattern, found)}'
+                )
+            for name in names:
+                settings[name] = {**settings[name], **unit}
+        return {name: (layers, settings[name]) for name, layers in found.items()}
+
+    def _check_layers(
+        self, given: dict[str, dict], architecture: nn.Module
+    ) -> dict[str, tuple[list[str], dict]]:
+        convs = convolutions_of(architecture)
+        order = list(convs)
+        seen: dict[str, str] = {}
+        for name, unit in given.items():
+            key = f'{KEY}.units[{name!r}]'
+            layers = unit.get('layers')
+            if not isinstance(layers, (list, tuple)) or not layers:
+                raise CompressionError(
+                    f'{key} has no list of `layers`, which other units have; write it again with '
+                    'tools/get_channel_units.py -c -i'
+                )
+            for layer in layers:
+                if layer not in order:
+                    raise CompressionError(
+                        f'{key} names the layer {layer!r}, which is no convolution of '
+                        f'{type(architecture).__name__}; the nearest are '
+                        f'{nearest(str(layer), convs)}. Was the file written for another model?'
+                    )
+                if not is_plain_conv(convs[layer]):
+                    raise CompressionError(
+                        f'{key} names the layer {layer!r}, which is a '
+                        f'{type(convs[layer]).__name__}, not a plain Conv2d'
+                    )
+                other = seen.setdefault(layer, name)
+                if other != name or list(layers).count(layer) > 1:
+                    raise CompressionError(f'{key}: {layer!r} is also in unit {other!r}')
+            self._check_alike(key, [convs[layer] for layer in layers])
+        # The first layer of a unit has what they share; a checkpoint depends on which it is.
+        return {
+            name: (sorted(unit['layers'], key=order.index), unit) for name, unit in given.items()
+        }
+
+    def _check_alike(self, key: str, layers: list[nn.Module]) -> None:
+        for attribute in self.alike:
+            values = {getattr(layer, attribute, None) for layer in layers}
+            if len(values) > 1:
+                raise CompressionError(
+                    f'{key}: its layers differ in {attribute} ({", ".join(map(str, values))}); '
+                    'layers with one basis have to agree in it'
+                )
+
+    def _build_unit(self, name: str, layers: list[str], given: dict) -> FilterUnit:
+        args = {**self.filter_unit_cfg.get('default_args', {}), **given.get('init_args', {})}
+        key = f'{KEY}.units[{name!r}]'
+        for argument in ('type', 'name', 'layers', *self.unit_args):
+            if argument in args:
+                raise CompressionError(
+                    f'{key}: {argument!r} is no argument for init_args (or default_args)'
+                )
+        self._own_args[name] = dict(given.get('init_args', {}))
+        if 'choice' in given:
+            args['choice'] = given['choice']
+        kind = self.filter_unit_cfg['type']
+        try:
+            return MODELS.build(dict(args, type=kind, name=name, layers=layers, **self.unit_args))
+        except TypeError as error:
+            raise CompressionError(
+                f'{key}: init_args (or default_args) are wrong: {error}'
+            ) from None
+
+    def _refuse_copies(self, architecture: nn.Module) -> None:
+        layers = [layer for unit in self.units.values() for layer in unit.layers]
+        for source, copies in twins_of(architecture).items():
+            for layer in layers:
+                if f'{layer}.'.startswith(f'{source}.'):
+                    raise CompressionError(
+                        f'{layer!r} has a momentum copy in {copies[0]!r}, which a basis would tear '
+                        'from it; leave it out with parse_cfg.exclude'
+                    )
+
+    @staticmethod
+    def _sized(units: dict[str, FilterUnit], target: Any) -> dict[str, FilterUnit]:
+        """The units with a size, or a keep ratio by ``target``; the others stay dense."""
+        if target is not None:
+            for name, ratio in keep_ratios(target, units, kind='filter unit').items():
+                unit = units[name]
+                if ratio != 1 and unit.has_size:
+                    raise CompressionError(
+                        f'unit {name!r} keeps {ratio!r} by target_pruning_ratio, but has '
+                        f'{unit.init_args} by {KEY}; remove one of the two'
+                    )
+                if ratio != 1 and unit.choice not in (None, ratio):
+                    raise CompressionError(
+                        f'unit {name!r} keeps {unit.choice!r} by {KEY}, but {ratio!r} by '
+                        'target_pruning_ratio; remove one of the two'
+                    )
+                if unit.choice is None and ratio != 1:
+                    unit.choice = ratio
+        sized = {n: u for n, u in units.items() if u.has_size or u.choice not in (None, 1)}
+        if not sized:
+            raise CompressionError(
+                'no filter unit has a size: set target_pruning_ratio to a share of the parameters '
+                f'below 1, or init_args in {KEY}.units; the units are {nearest("", units)} ...'
+            )
+        for name in units:
+            if name not in sized:
+                print_log(f'left dense: {name} has no size and no keep ratio', logger='current')
+        return sized
+
+
+def common_forms(ops: Any) -> list[str]:
+    """The static forms that all of some ops have, in order."""
+    first, *others = ops
+    return [form for form in first.forms if all(form in op.forms for op in others)]
+
+
+def _cheapest(ops: dict[str, FilterOp], forms: list[str], positions: dict[str, int]) -> str:
+    totals = {
+        form: sum(op.cost(form) * positions.get(layer, 1) for layer, op in ops.items())
+        for form in forms
+    }
+    return min(forms, key=totals.__getitem__)

@@ -1,0 +1,1 @@
+"""Networks of the papers that OpenMMLab lacks, mostly for CIFAR."""

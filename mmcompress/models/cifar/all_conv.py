@@ -1,0 +1,71 @@
+"""The all-convolutional network for 32 x 32 images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmcompress.registry import MODELS
+
+from .init import INIT_CFG
+
+
+@MODELS.register_module()
+class AllConv(BaseModule):
+    """All-CNN-C (Springenberg et al., ICLR 2015 workshop): convolutions in place of pooling.
+
+    As in LinearConv (Kahatapitiya & Rodrigo, WACV 2021): every convolution has a bias and a ReLU,
+    the last one too, there is no batch norm, and ``conv7`` is padded. 1,369,738 parameters with 10
+    classes.
+
+    There is no linear classifier: the last convolution has a filter for each class, and its maps
+    are averaged. So the head is mmpretrain's ``ClsHead``, which has no weights, behind a
+    ``GlobalAveragePooling``.
+
+    Args:
+        num_classes: Filters of the last convolution.
+        in_channels: Channels of the image.
+        init_cfg: mmengine's initialization config.
+
+    Example:
+        >>> AllConv()(torch.rand(1, 3, 32, 32))[-1].shape
+        torch.Size([1, 10, 8, 8])
+    """
+
+    #: Output channels, kernel size and stride of ``conv1`` to ``conv8``.
+    convs = (
+        (96, 3, 1),
+        (96, 3, 1),
+        (96, 3, 2),
+        (192, 3, 1),
+        (192, 3, 1),
+        (192, 3, 2),
+        (192, 3, 1),
+        (192, 1, 1),
+    )
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        init_cfg: dict | Sequence[dict] | None = INIT_CFG,
+    ) -> None:
+        super().__init__(init_cfg)
+        # The authors of LinearConv drop in evaluation as well; here dropout is for training.
+        self.layers = nn.Sequential()
+        self.layers.add_module('drop0', nn.Dropout(0.2))
+        channels = in_channels
+        last = (num_classes, 1, 1)
+        for i, (width, kernel, stride) in enumerate((*self.convs, last), start=1):
+            conv = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2)
+            self.layers.add_module(f'conv{i}', conv)
+            self.layers.add_module(f'relu{i}', nn.ReLU(inplace=True))
+            if stride > 1:
+                self.layers.add_module(f'drop{i}', nn.Dropout(0.5))
+            channels = width
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map ``Tensor[N, in_channels, H, W]`` to one ``Tensor[N, classes, H / 4, W / 4]``."""
+        return (self.layers(x),)

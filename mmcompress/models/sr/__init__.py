@@ -1,0 +1,1 @@
+"""Super-resolution: networks, and the model around them."""

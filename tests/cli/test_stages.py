@@ -1,0 +1,124 @@
+"""engine/stages.py: configs of several trainings, and the options of each."""
+
+import pytest
+
+from mmcompress.cli.stages import Stage, options_of, stages_of
+from mmcompress.core import CompressionError
+
+
+@pytest.fixture
+def config(tmp_path):
+    for name in ('one.py', 'two.py'):
+        (tmp_path / name).write_text('x = 1\n')
+
+    def write(stages):
+        path = tmp_path / 'stages.py'
+        path.write_text(f'stages = {stages!r}\n')
+        return str(path)
+
+    return write
+
+
+def test_stages(config, tmp_path):
+    path = config(
+        [dict(name='a', config='one.py'), dict(name='b', config='two.py', cfg_options={'x': 2})]
+    )
+    assert stages_of(path) == [
+        Stage('a', str(tmp_path / 'one.py'), {}),
+        Stage('b', str(tmp_path / 'two.py'), {'x': 2}),
+    ]
+
+
+def test_an_ordinary_config(tmp_path):
+    (tmp_path / 'c.py').write_text('model = dict()\n')
+    assert stages_of(str(tmp_path / 'c.py')) == []
+
+
+@pytest.mark.parametrize(
+    ('stages', 'message'),
+    [
+        ([], r'stages is \[\]; it has to be a list'),
+        (dict(name='a'), 'stages is .*; it has to be a list'),
+        ('one.py', "stages is 'one.py'"),
+        (['one.py'], r"stages\[0\] is 'one.py'; it has to be a dict"),
+        ([dict(name='a')], r'stages\[0\] is .*it has to be a dict of name'),
+        ([dict(name='a', config='one.py', options={})], r'stages\[0\] is .*cfg_options'),
+        ([dict(name='a', config='one.py'), 3], r'stages\[1\] is 3'),
+        ([dict(name=1, config='one.py')], r'stages\[0\] is .*name \(a word'),
+        ([dict(name='', config='one.py')], r'stages\[0\] is .*name \(a word'),
+        ([dict(name='a/b', config='one.py')], r'stages\[0\] is .*without a slash or dot'),
+        ([dict(name='..', config='one.py')], r'stages\[0\] is .*without a slash or dot'),
+        ([dict(name='a', config=None)], r'stages\[0\] is .*config \(a path\)'),
+        ([dict(name='a', config='one.py', cfg_options=[1])], r'cfg_options \(a dict\)'),
+        ([dict(name='a', config='on.py')], r"stages\[0\].config: .*on.py'.*nearest are .*'one.py'"),
+        (
+            [dict(name='a', config='one.py'), dict(name='a', config='two.py')],
+            r"stages\[1\].name: there are two called 'a'",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_stages(config, stages, message):
+    with pytest.raises(CompressionError, match=message):
+        stages_of(config(stages))
+
+
+@pytest.fixture
+def stages(tmp_path):
+    """One of a dense network, two that compress it; the last has options of its own."""
+    for name, model in (('dense', dict(type='A')), ('algorithm', dict(architecture=dict()))):
+        (tmp_path / f'{name}.py').write_text(f'model = {model!r}\ntrain_cfg = dict()\nmine = 1\n')
+    dense, algorithm = (str(tmp_path / f'{name}.py') for name in ('dense', 'algorithm'))
+    return [
+        Stage('dense', dense),
+        Stage('factorize', algorithm),
+        Stage('finetune', algorithm, {'mine': 0, 'train_cfg.x': 7}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('key', 'places'),
+    [
+        ('finetune.mine', dict(finetune='mine')),
+        ('dense.model.depth', dict(dense='model.depth')),
+        ('mine', dict(dense='mine', factorize='mine', finetune='mine')),
+        # Top-level keys of mmengine's runner, which these configs happen to lack.
+        *(
+            (key, dict(dense=key, factorize=key, finetune=key))
+            for key in ('randomness.seed', 'load_from')
+        ),
+        ('finetune.randomness.seed', dict(finetune='randomness.seed')),
+        # Models of another kind have other arguments.
+        ('model.rho', dict(factorize='model.rho', finetune='model.rho')),
+        ('model', dict(factorize='model', finetune='model')),
+    ],
+    ids=str,
+)
+def test_which_stages_an_option_is_for(stages, key, places):
+    """Its own options stay, unless the user says otherwise."""
+    expected = dict(dense={}, factorize={}, finetune={'mine': 0, 'train_cfg.x': 7})
+    assert options_of(stages, None) == expected
+    for name, own in places.items():
+        expected[name][own] = 5
+    assert options_of(stages, {key: 5}) == expected
+    assert stages[2].cfg_options == {'mine': 0, 'train_cfg.x': 7}
+
+
+def test_model_is_that_of_all_stages_where_none_compresses(stages):
+    other = Stage('other', stages[0].config)
+    found = options_of([stages[0], other], {'model.depth': 8})
+    assert found == dict(dense={'model.depth': 8}, other={'model.depth': 8})
+
+
+@pytest.mark.parametrize(
+    ('key', 'message'),
+    [
+        ('finetun.train_cfg.max_epochs', "nearest to 'finetun' are 'finetune'"),
+        ('finetune.trian_cfg.x', "nearest to 'trian_cfg' are 'train_cfg'"),
+        ('trian_cfg.x', "nearest to 'trian_cfg' are 'train_cfg'"),
+        ('finetune', 'a stage of dense, factorize, finetune and a key'),
+    ],
+)
+def test_options_for_nothing(stages, key, message):
+    with pytest.raises(CompressionError, match=f'--cfg-options: {key!r} .*{message}'):
+        options_of(stages, {key: 1})

@@ -1,0 +1,67 @@
+"""Run the tools as a user does: another process, one thread, from the repository's root."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = 'configs/demo/dcff_resnet20_digits.py'
+
+#: A training of seconds: a network of 8 layers, 128 images, two batches an epoch.
+SMALL = (
+    'model.architecture.backbone.depth=8',
+    'train_dataloader.dataset.indices=128',
+    'val_dataloader.dataset.indices=50',
+    'test_dataloader.dataset.indices=50',
+)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment of a tool: one thread, so that sums are taken in one order."""
+    env = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    env.update(OMP_NUM_THREADS='1', MKL_NUM_THREADS='1', PYTHON=sys.executable)
+    return {**env, **extra}
+
+
+def command(name: str, *args: object) -> list[str]:
+    """The command line of a tool."""
+    return [sys.executable, '-W', 'ignore', str(script(name)), *map(str, args)]
+
+
+def script(name: str) -> Path:
+    """The file of a tool, or of a study, relative to the repository's root."""
+    folder = 'tools' if (ROOT / 'tools' / f'{name}.py').is_file() else 'benchmarks'
+    return Path(folder, f'{name}.py')
+
+
+def run_tool(name: str, *args: object, **extra: str) -> subprocess.CompletedProcess:
+    """Run a tool to its end, whatever its exit status; ``extra`` goes into its environment."""
+    return subprocess.run(
+        command(name, *args),
+        cwd=ROOT,
+        env=environment(**extra),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def succeed(name: str, *args: object) -> str:
+    """Run a tool that has to succeed; returns its standard output."""
+    done = run_tool(name, *args)
+    assert done.returncode == 0, f'{done.stdout[-2000:]}\n{done.stderr[-4000:]}'
+    return done.stdout
+
+
+def module(name: str) -> ModuleType:
+    """A tool as a module, for its functions."""
+    spec = importlib.util.spec_from_file_location(f'tools_{name}', ROOT / script(name))
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
