@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import nn
 
-from mmcompress.core.layers.conv_op import ConvOp
+from mmcompress.core.base.conv_op import ConvOp
 from mmcompress.registry import MODELS
 
 OPS = sorted(

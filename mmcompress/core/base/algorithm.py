@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmrazor.models.algorithms import BaseAlgorithm
 from torch import Tensor, nn
 
 from mmcompress.core.base.build import build_architecture
-from mmcompress.core.channels.budget import Budget
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
 from .mutator import Mutator
+from .pretrained import init_parts, is_pretrained
 
 #: The file in a run's log folder that ``CompressionHook`` writes progress to.
 PROGRESS = 'progress.jsonl'
+#: What names of the architecture's tensors begin with.
+INNER = 'architecture.'
 
 
 @dataclass(frozen=True)
@@ -49,50 +54,134 @@ class CompressionAlgorithm(BaseAlgorithm):
         architecture: Config of any OpenMMLab model, or the model. A config of the form
             ``dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py')`` takes the model
             of that config.
-        mutator_cfg: Config of the mutator.
+        mutator_cfg: Config of the mutator; one of :attr:`mutator_type` by default.
         target_pruning_ratio: Keep ratios, see
             :func:`~mmcompress.core.base.units_file.keep_ratios`.
+        budget: What the model may cost, such as ``dict(macs=0.55)``, to find keep ratios for;
+            instead of ``target_pruning_ratio``. The same config always gives the same widths.
         data_preprocessor: As for the architecture, whose own is used by default.
         init_cfg: As for every mmengine module.
-        target: Instead of ``target_pruning_ratio``, a budget to find keep ratios for, such as
-            ``dict(macs=0.55)``; see :class:`~mmcompress.core.channels.budget.Budget`. The same
-            config always gives the same widths.
+        target: The old name of ``budget``.
+
+    Attributes:
+        loaded: Whether any weights have been loaded.
 
     Raises:
         CompressionError: If a name or ratio in the config is wrong, or the budget can't be met.
     """
 
+    #: The mutator that the method is made for.
+    mutator_type: ClassVar[type[Mutator]] = Mutator
+
     def __init__(
         self,
         architecture: BaseModel | dict,
-        mutator_cfg: dict,
+        mutator_cfg: dict | None = None,
+        *,
         target_pruning_ratio: Any = None,
+        budget: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         target: dict | None = None,
     ) -> None:
-        if target is not None and target_pruning_ratio is not None:
-            raise CompressionError(
-                'target and target_pruning_ratio are both given; set one of them to None'
+        if target is not None:
+            if budget is not None:
+                raise CompressionError(
+                    '`target` is the old name of `budget`, and both are given; remove `target`'
+                )
+            print_log(
+                '`target` has a new name, `budget`; the old one goes with the next release',
+                logger='current',
+                level=logging.WARNING,
             )
-        budget = None if target is None else Budget.from_config(target)
+            budget = target
+        if budget is not None and target_pruning_ratio is not None:
+            raise CompressionError(
+                'budget and target_pruning_ratio are both given; set one of them to None'
+            )
         if not isinstance(architecture, (dict, BaseModel)):
             raise CompressionError(
                 f'architecture is {architecture!r}; it has to be the config of a model'
             )
-        if not isinstance(mutator_cfg, dict):
-            raise CompressionError(
-                f'mutator_cfg is {mutator_cfg!r}; it has to be a dict such as '
-                "dict(type='DCFFMutator')"
-            )
+        mutator_cfg = self._mutator_config(mutator_cfg)
         if isinstance(architecture, dict):
             architecture = build_architecture(architecture, data_preprocessor)
         # No recorder taps into the activations, so in-place ones may stay.
         super().__init__(architecture, init_cfg=init_cfg, module_inplace=True)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
+        self.loaded = False
         self._clock: Clock | None = None
-        self._register_load_state_dict_pre_hook(_accept_dense)
+        self._watch_loading()
+
+    def _mutator_config(self, given: dict | None) -> dict:
+        """The config of the mutator, if it is one of :attr:`mutator_type`."""
+        default = self.mutator_type.__name__
+        if given is None:
+            return dict(type=default)
+        if not isinstance(given, dict):
+            raise CompressionError(
+                f'mutator_cfg is {given!r}; it has to be a dict such as dict(type={default!r})'
+            )
+        kind = given.get('type', default)
+        found = MODELS.get(kind) if isinstance(kind, str) else kind
+        if not isinstance(found, type) or not issubclass(found, self.mutator_type):
+            raise CompressionError(f'mutator_cfg.type is {kind!r}; it has to be {default!r}')
+        return {'type': default, **given}
+
+    # Loading
+
+    def accept(self, state: dict[str, Tensor]) -> None:
+        """Turn what is loaded into what this model has, in place.
+
+        The one way in for the weights of a dense network: from here they go to the mutator, its
+        units and their ops. Methods that have more to say about a checkpoint extend it.
+
+        Args:
+            state: Tensors by their names in this model; names and tensors may be those of the
+                dense network inside ``architecture``.
+
+        Raises:
+            CompressionError: If a checkpoint doesn't fit.
+        """
+        inner = {
+            name.removeprefix(INNER): state.pop(name)
+            for name in list(state)
+            if name.startswith(INNER)
+        }
+        self.mutator.load_dense(inner)
+        state.update((INNER + name, value) for name, value in inner.items())
+
+    def _watch_loading(self) -> None:
+        """Let :meth:`accept` see all that is loaded, wherever loading begins."""
+        self._register_load_state_dict_pre_hook(partial(self._before_loading, ''))
+        for name, module in self.architecture.named_modules():
+            # An `init_cfg` of type Pretrained loads into its module alone.
+            if any(map(is_pretrained, init_parts(module))):
+                hook = partial(self._before_loading, f'{INNER}{name}.' if name else INNER)
+                module._register_load_state_dict_pre_hook(hook)
+
+    def _before_loading(self, place: str, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        """Hand the tensors of a part of this model to :meth:`accept`, by their full names.
+
+        Args:
+            place: Prefix of the part's names in this model; ``''`` for all of it.
+            state: What is loaded; changed in place.
+            prefix: Of the part's names in ``state``.
+        """
+        own = {
+            place + key.removeprefix(prefix): state.pop(key)
+            for key in list(state)
+            if key.startswith(prefix)
+        }
+        if own and not place and not any(name.startswith(INNER) for name in own):
+            # The checkpoint of a dense network.
+            own = {INNER + name: value for name, value in own.items()}
+        self.loaded = True
+        self.accept(own)
+        state.update((prefix + name.removeprefix(place), value) for name, value in own.items())
+
+    # Training
 
     def check_start(self, loads: bool) -> None:
         """Called by the tools before anything is written.
@@ -156,12 +245,3 @@ class CompressionAlgorithm(BaseAlgorithm):
                 'the config (tools/train.py does so by itself)'
             )
         return super().train_step(data, optim_wrapper)
-
-
-def _accept_dense(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Let ``load_from`` name the checkpoint of a dense network: give it the names used here."""
-    own = [name for name in state if name.startswith(prefix)]
-    inner = f'{prefix}architecture.'
-    if not any(name.startswith(inner) for name in own):
-        for name in own:
-            state[inner + name[len(prefix) :]] = state.pop(name)

@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from mmengine.model import BaseModule
-from torch import nn
+from torch import Tensor, nn
 
-from mmcompress.core.channels.budget import Budget
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.plain import Layers
 
@@ -29,6 +28,8 @@ class Mutator(BaseModule, ABC):
     reorders_sums = False
     #: The key of the config about units, and the attribute that holds it.
     key: str
+    #: The unit that the method is made for.
+    unit_type: str = ''
     #: What finds the units, by default.
     parser: str
 
@@ -41,9 +42,25 @@ class Mutator(BaseModule, ABC):
 
     @abstractmethod
     def prepare_from_supernet(
-        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
-        """Find the units of ``architecture`` and swap in ops, in place."""
+        """Find the units of ``architecture`` and swap in ops, in place.
+
+        Args:
+            architecture: The dense model.
+            ratios: Keep ratios, see :func:`~mmcompress.core.base.units_file.keep_ratios`.
+            budget: What the model may cost, instead of keep ratios.
+        """
+
+    def load_dense(self, state: dict[str, Tensor]) -> None:
+        """Let every unit turn weights of a dense network into those of its ops.
+
+        Args:
+            state: Tensors by their names in the architecture; changed in place. Units leave alone
+                what is theirs already.
+        """
+        for unit in self.units.values():
+            unit.load_dense(state)
 
     # What the tools show
 

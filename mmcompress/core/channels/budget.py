@@ -37,7 +37,7 @@ from mmcompress.core.probe.probe import Probe, seeded, working_copy
 
 from .config import UnitConfig, narrow_units
 
-KEY = 'target'
+KEY = 'budget'
 COSTS = ('macs', 'params')
 NAMES = dict(macs='MACs', params='parameters')
 SUFFIXES = dict(k=1e3, m=1e6, g=1e9, b=1e9)

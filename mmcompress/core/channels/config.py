@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.layers.narrow import channels_of, narrow
+from mmcompress.core.layers.narrow import channels_of, keep_evenly, narrow
 from mmcompress.core.layers.stand_ins import update_widths
 
 
@@ -60,9 +60,7 @@ class UnitConfig:
 
     def keep(self, width: int) -> Tensor:
         """The first ``width`` channels, taken evenly from each of ``divisor`` groups."""
-        each = self.num_channels // self.divisor
-        rows = torch.arange(self.num_channels).view(self.divisor, each)
-        return rows[:, : width // self.divisor].flatten()
+        return keep_evenly(self.num_channels, self.divisor, width)
 
     def as_dict(self) -> dict:
         """MMRazor's JSON shape."""

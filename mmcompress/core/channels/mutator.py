@@ -26,10 +26,10 @@ class ChannelMutator(Mutator):
     """Finds channel units and makes an architecture compact.
 
     Args:
-        channel_unit_cfg: ``type`` of unit; ``default_args`` for all units; ``units``, a dict
-            by unit name (or the path of a JSON file with it) of ``init_args``, ``choice`` and
-            ``channels``. When ``units`` gives channels no analysis is run. The whole output
-            of ``get_channel_units.py`` is accepted as well.
+        channel_unit_cfg: ``type`` of unit, by default :attr:`unit_type`; ``default_args`` for all
+            units; ``units``, a dict by unit name (or the path of a JSON file with it) of
+            ``init_args``, ``choice`` and ``channels``. When ``units`` gives channels no analysis is
+            run. The whole output of ``get_channel_units.py`` is accepted as well.
         parse_cfg: Config of the analyzer (``include``, ``exclude``, ``input_shape``).
         init_cfg: As for every mmengine module.
 
@@ -44,30 +44,33 @@ class ChannelMutator(Mutator):
 
     def __init__(
         self,
-        channel_unit_cfg: dict | str,
+        channel_unit_cfg: dict | str | None = None,
         parse_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(parse_cfg, init_cfg)
-        self.channel_unit_cfg = read_unit_config(channel_unit_cfg, self.key, 'channels')
+        self.channel_unit_cfg = read_unit_config(channel_unit_cfg or {}, self.key, 'channels')
+        self.channel_unit_cfg.setdefault('type', self.unit_type)
         self.units: dict[str, ChannelUnit]
         self.refused: dict[str, str] = {}
         self.analysis: Analysis | None = None
 
     def prepare_from_supernet(
-        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
         """Find the units of ``architecture``, swap in ops and narrow what follows them.
 
         Args:
             architecture: The dense model; changed in place.
-            target: Keep ratios, see :func:`~mmcompress.core.base.units_file.keep_ratios`.
-            budget: What to spend, instead of keep ratios.
+            ratios: Keep ratios, see :func:`~mmcompress.core.base.units_file.keep_ratios`.
+            budget: What to spend, instead of keep ratios; see
+                :class:`~mmcompress.core.channels.budget.Budget`.
 
         Raises:
             CompressionError: If a unit of the config doesn't fit the architecture, a name or
                 ratio is wrong, or the budget can't be met.
         """
+        spending = None if budget is None else Budget.from_config(budget)
         configs = self._unit_configs(architecture)
         for name, config in list(configs.items()):
             unit = self._build_unit(name, config)
@@ -79,11 +82,11 @@ class ChannelMutator(Mutator):
                 self.units[name] = unit
         if not self.units:
             raise CompressionError(self._nothing_found(architecture))
-        if budget is None:
-            ratios = self._ratios(target)
+        if spending is None:
+            chosen = self._ratios(ratios)
         else:
-            ratios = self._ratios_within(budget, architecture)
-        for name, ratio in ratios.items():
+            chosen = self._ratios_within(spending, architecture)
+        for name, ratio in chosen.items():
             self.units[name].choice = ratio
         own: list[ChannelRange] = []
         for unit in self.units.values():
@@ -128,12 +131,12 @@ class ChannelMutator(Mutator):
             if unit.get('choice', 1) != 1:
                 raise CompressionError(
                     f'unit {name!r} keeps {unit["choice"]!r} by channel_unit_cfg.units, but '
-                    'target is to find keep ratios; remove one of the two'
+                    'budget is to find keep ratios; remove one of the two'
                 )
         shape = self.parse_cfg.get('input_shape')
         configs = {name: unit.config for name, unit in self.units.items()}
         solution = solve(architecture, configs, budget, shape and tuple(shape)[1:])
-        print_log(f'target: {solution}', logger='current')
+        print_log(f'budget: {solution}', logger='current')
         return solution.ratios
 
     def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from torch import nn
+from torch import Tensor, nn
 
+from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.layers.conv_op import is_plain_conv
 from mmcompress.core.layers.narrow import is_pass_through
 
 from .config import ChannelRange, UnitConfig
@@ -87,6 +87,16 @@ class ChannelUnit(ABC):
         Returns:
             Ranges of channels whose width the ops take care of themselves.
         """
+
+    def load_dense(self, state: dict[str, Tensor]) -> None:
+        """Turn weights of dense layers into those of the unit's ops, in place.
+
+        Nothing, for methods whose ops have the tensors of dense layers.
+
+        Args:
+            state: Tensors by their names in the architecture.
+        """
+        del state
 
     def as_dict(self, with_init_args: bool = True, with_channels: bool = True) -> dict:
         """The unit in MMRazor's JSON shape."""

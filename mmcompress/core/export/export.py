@@ -123,7 +123,7 @@ def export(
         subnet['folded'] = fold_norms(static)
     content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
     if store == 'factors':
-        content['state_dict'], content['factors'] = factored_state(algorithm, static)
+        content['state_dict'], content['factors'] = factored_state(algorithm.architecture, static)
     else:
         content['state_dict'] = {key: value.cpu() for key, value in static.state_dict().items()}
     out_dir.parent.mkdir(parents=True, exist_ok=True)

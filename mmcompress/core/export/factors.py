@@ -7,15 +7,12 @@ the type are keyword arguments of the function, which is called with the tensors
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError, first_line, nearest
 from mmcompress.registry import TASK_UTILS
-
-if TYPE_CHECKING:
-    from mmcompress.core.base.algorithm import CompressionAlgorithm
 
 #: What a state dict has in front of the name of a factor, behind that of the layer.
 MARK = 'factors'
@@ -25,11 +22,11 @@ State = dict[str, Tensor]
 Specs = dict[str, dict[str, Any]]
 
 
-def factored_state(algorithm: CompressionAlgorithm, static: nn.Module) -> tuple[State, Specs]:
+def factored_state(architecture: nn.Module, static: nn.Module) -> tuple[State, Specs]:
     """The state dict of a static model, with factors wherever an op has some that are smaller.
 
     Args:
-        algorithm: Trained; its ops are asked for their factors.
+        architecture: Trained; its ops are asked for their factors.
         static: Made of it.
 
     Returns:
@@ -39,11 +36,11 @@ def factored_state(algorithm: CompressionAlgorithm, static: nn.Module) -> tuple[
     Raises:
         CompressionError: If no op has factors.
     """
-    modules = algorithm.architecture.named_modules()
+    modules = architecture.named_modules()
     ops = {name: op for name, op in modules if hasattr(op, 'stored_factors')}
     if not ops:
         raise CompressionError(
-            f"store is 'factors', but layers of {type(algorithm).__name__} have none that their "
+            "store is 'factors', but the layers of this method have none that their "
             "weights could be made of; set it to 'weights'"
         )
     state: State = {}

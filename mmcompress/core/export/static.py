@@ -14,9 +14,8 @@ from torch import nn
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
 from mmcompress.core.base.units_file import load_json
-from mmcompress.core.channels.config import UnitConfig
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, narrow
+from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, keep_evenly, narrow
 from mmcompress.core.layers.partial_add import add_partially, name_before
 from mmcompress.core.layers.plain import Layers, build
 from mmcompress.core.layers.replace import replace_everywhere
@@ -166,7 +165,7 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
             )
         keep = [
             # Which ones does not matter: their weights are loaded afterwards.
-            UnitConfig(most, groups_of(layer, is_output), []).keep(widths[key])
+            keep_evenly(most, groups_of(layer, is_output), widths[key])
             if widths[key] != most
             else None
             for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)

@@ -17,7 +17,6 @@ from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.checks import weight_of_loss
 from mmcompress.core.errors import CompressionError
-from mmcompress.registry import MODELS
 
 from .mutator import FilterMutator
 from .op import FilterOp
@@ -30,64 +29,47 @@ class FilterAlgorithm(CompressionAlgorithm):
     Args:
         architecture: See the base class.
         mutator_cfg: Config of a :class:`~mmcompress.core.filters.mutator.FilterMutator`.
-        target_pruning_ratio: Share of the parameters of each filter unit that is kept; for units
-            that :attr:`mutator_cfg` gives no size. Otherwise as in the base class.
         init: ``'kaiming'`` trains from scratch; the other ways, by default ``'svd'`` alone, start
             from the dense checkpoint that ``load_from`` or an ``init_cfg`` of type Pretrained
             names.
         reconstruction: Weight of the reconstruction loss ``sum ||W - W'||^2 / sum ||W||^2``
             between merged kernels W' and the weights W of the dense checkpoint.
-        data_preprocessor: See the base class.
-        init_cfg: As for every mmengine module.
-        target: See the base class; filter units take none, which the error says.
+        **kwargs: See the base class; filter units take no ``budget``, which the error says.
 
     Raises:
         CompressionError: If a setting is wrong.
     """
 
-    #: What finds the units.
-    mutator_type: type[FilterMutator] = FilterMutator
+    mutator_type = FilterMutator
+    mutator: FilterMutator
 
     def __init__(
         self,
         architecture: BaseModel | dict,
-        mutator_cfg: dict,
-        target_pruning_ratio: Any = None,
+        mutator_cfg: dict | None = None,
+        *,
         init: str = RANDOM,
         reconstruction: float = 0.0,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-        target: dict | None = None,
+        **kwargs: Any,
     ) -> None:
         self.reconstruction = weight_of_loss(reconstruction, 'reconstruction')
-        if isinstance(mutator_cfg, dict):
-            remember = self.reconstruction > 0
-            for key in ('init', 'remember_dense'):
-                if key in mutator_cfg:
-                    raise CompressionError(
-                        f'mutator_cfg has {key!r}, which the algorithm says: by `init` and '
-                        '`reconstruction`'
-                    )
-            self._check_type(mutator_cfg.get('type'))
-            mutator_cfg = dict(mutator_cfg, init=init, remember_dense=remember)
-        super().__init__(
-            architecture, mutator_cfg, target_pruning_ratio, data_preprocessor, init_cfg, target
-        )
+        for key in ('init', 'remember_dense'):
+            if key in (mutator_cfg if isinstance(mutator_cfg, dict) else ()):
+                raise CompressionError(
+                    f'mutator_cfg has {key!r}, which the algorithm says: by `init` and '
+                    '`reconstruction`'
+                )
         self.init = init
+        super().__init__(architecture, mutator_cfg, **kwargs)
         # Told by every checkpoint, so that a resumed run needs no dense network.
         self.register_buffer('dense_loaded', torch.tensor(False))
         # Fresh norms, and layers that do not do yet what they are to do, have to learn.
         norms = any(not op.is_linear for op in self._ops()) or init == RANDOM
         train_all_stages(self.architecture, type(self).__name__, norms)
 
-    mutator: FilterMutator
-
-    def _check_type(self, kind: Any) -> None:
-        found = MODELS.get(kind) if isinstance(kind, str) else kind
-        if not isinstance(found, type) or not issubclass(found, self.mutator_type):
-            raise CompressionError(
-                f'mutator_cfg.type is {kind!r}; it has to be {self.mutator_type.__name__!r}'
-            )
+    def _mutator_config(self, given: dict | None) -> dict:
+        config = super()._mutator_config(given)
+        return dict(config, init=self.init, remember_dense=self.reconstruction > 0)
 
     def start(self, optim_wrapper: OptimWrapper) -> None:
         """Say how well the ops fit the dense network.

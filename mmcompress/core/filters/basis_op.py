@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +51,6 @@ class BasisConv2d(FilterOp):
             coefficients where there are none.
     """
 
-    #: Names of the parameters that the owner has for all ops of its unit.
-    shared: tuple[str, ...] = ()
     factors = ('coefficients',)
     default_form = FACTORED
 
@@ -247,19 +244,6 @@ class BasisConv2d(FilterOp):
         if self.norm.affine:
             offset = offset + double(self.norm.bias)
         return basis * scale.view(-1, 1, 1, 1), offset
-
-    # Loading
-
-    def _before_loading(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-        super()._before_loading(state, prefix)
-        for key in self.shared if self._owner is not None else ():
-            copied, kept = state.pop(prefix + key, None), getattr(self.owner, key)
-            # Owners come first in a model, and so do their tensors in a checkpoint.
-            if copied is not None and not torch.equal(copied.to(kept), kept):
-                raise CompressionError(
-                    f'{prefix}{key} in the checkpoint differs from that of the first layer of the '
-                    'filter unit, which is to share it'
-                )
 
     def extra_repr(self) -> str:
         """Settings of the convolution, and the number of maps."""

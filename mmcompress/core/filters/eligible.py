@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.base.names import backbones_of, copies_in, matches, name_list
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.layers.conv_op import is_plain_conv
 
 from .tree import ConvTree
 

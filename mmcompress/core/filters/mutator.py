@@ -9,12 +9,11 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
+from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.names import twins_of
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
-from mmcompress.core.channels.budget import Budget
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.layers.conv_op import is_plain_conv
 from mmcompress.core.layers.plain import Layers
 from mmcompress.core.probe.shapes import Shapes, shapes_in
 from mmcompress.registry import MODELS, TASK_UTILS
@@ -47,8 +46,6 @@ class FilterMutator(Mutator):
     """
 
     key, parser = KEY, 'FilterFinder'
-    #: The unit that the method is made for.
-    unit_type: str
     #: What the layers of one unit have to agree in.
     alike: tuple[str, ...] = ('kernel_size',)
     #: A merged kernel takes the sums in another order.
@@ -70,13 +67,13 @@ class FilterMutator(Mutator):
         self._own_args: dict[str, dict] = {}
 
     def prepare_from_supernet(
-        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
         """Find the units of ``architecture`` and swap their convolutions for ops, in place.
 
         Args:
             architecture: The dense model.
-            target: Keep ratios by unit name, of parameters; see
+            ratios: Keep ratios by unit name, of parameters; see
                 :func:`~mmcompress.core.base.units_file.keep_ratios`. Units that it leaves out, and
                 that
                 have no size of their own, stay dense.
@@ -87,12 +84,12 @@ class FilterMutator(Mutator):
         """
         if budget is not None:
             raise CompressionError(
-                'target finds widths of channel units; give filter units their size with '
+                'budget finds widths of channel units; give filter units their size with '
                 'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
             )
         found = self._found(architecture)
         units = {name: self._build_unit(name, *given) for name, given in found.items()}
-        self.units = self._sized(units, target)
+        self.units = self._sized(units, ratios)
         self._refuse_copies(architecture)
         for unit in self.units.values():
             unit.measure(architecture)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.plain import Layers, build, conv_layer
-
-if TYPE_CHECKING:
-    from .unit import FilterUnit
 
 #: The static form of an op that is one plain convolution.
 MERGED = 'merged'
@@ -23,12 +20,11 @@ MERGED = 'merged'
 Static = tuple[Layers, list[dict[str, Tensor | None]]]
 
 
-class FilterOp(nn.Module, ABC):
+class FilterOp(Op):
     """A convolution whose filters are made of other tensors.
 
     Subclasses have these tensors, and say what the filters are. The base takes over the settings
-    of the convolution, hands the weights of a dense checkpoint to the op's unit, and gives way to
-    plain layers in a static model.
+    of the convolution, and gives way to plain layers in a static model.
 
     Args:
         conv: The dense convolution to stand in for.
@@ -40,6 +36,8 @@ class FilterOp(nn.Module, ABC):
 
     #: Names of the parameters that make up the filters.
     factors: tuple[str, ...] = ()
+    #: Those of them that the first op of a unit has for all of its ops.
+    shared: tuple[str, ...] = ()
     #: The static form that a layer takes where none is asked for.
     default_form: str = MERGED
 
@@ -52,8 +50,6 @@ class FilterOp(nn.Module, ABC):
         self.groups = conv.groups
         self.dense_shape = tuple(conv.weight.shape)
         self.register_buffer('teacher', None)
-        self.__dict__['_unit'] = None
-        self._register_load_state_dict_pre_hook(self._before_loading)
 
     # What subclasses say
 
@@ -91,11 +87,19 @@ class FilterOp(nn.Module, ABC):
         tensors = {**dict(self.owner.named_parameters()), **dict(self.named_parameters())}
         return [tensors[name] for name in self.factors if name in tensors]
 
+    def stored(self) -> dict[str, Tensor]:
+        """The parameters and buffers of the op, the shared ones of its owner among them."""
+        tensors = {key: value for key, value in self.state_dict().items() if key != 'teacher'}
+        owned = {
+            key: value for key, value in self.owner.state_dict().items() if key in self.factors
+        }
+        return {**owned, **tensors}
+
     # Static forms
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The forms that :meth:`to_static` can give; at equal cost the first is the better one."""
+        """See :class:`~mmcompress.core.base.op.Op`; one plain convolution."""
         return (MERGED,)
 
     def cost(self, form: str) -> int:
@@ -136,19 +140,22 @@ class FilterOp(nn.Module, ABC):
         like = next(self.owner.parameters())
         self.register_buffer('teacher', like.new_zeros(self.dense_shape))
 
-    def join(self, unit: FilterUnit, name: str) -> None:
-        """Belong to a unit, which makes something of the weight of a dense network.
+    def take_dense(self, state: dict[str, Tensor], prefix: str) -> Tensor | None:
+        """Take the weight of the dense layer out of a state dict, and complete the rest.
 
         Args:
-            unit: The unit.
-            name: Of this layer in the architecture.
-        """
-        self.__dict__['_unit'], self.__dict__['_name'] = unit, name
+            state: What is loaded; changed in place.
+            prefix: Of this op's keys in it.
 
-    def _before_loading(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        Returns:
+            ``Tensor[n, c / G, kh, kw]``; ``None`` where the state is this op's own.
+
+        Raises:
+            CompressionError: If the layer has another shape.
+        """
         dense = state.pop(f'{prefix}weight', None)
         if dense is None:
-            return
+            return None
         if dense.shape != self.dense_shape:
             raise CompressionError(
                 f'the weight of {prefix.rstrip(".")!r} in the checkpoint is '
@@ -156,11 +163,8 @@ class FilterOp(nn.Module, ABC):
             )
         if self.teacher is not None:
             state[f'{prefix}teacher'] = dense
-        if self._unit is not None:
-            self._unit.take_dense(self._name, dense)
-        # Whatever a dense layer has no counterpart of is what it is now.
-        for key, value in self.state_dict().items():
-            state.setdefault(prefix + key, value.clone())
+        self.fill_missing(state, prefix)
+        return dense
 
     def extra_repr(self) -> str:
         """Settings of the convolution."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -39,6 +40,8 @@ class FilterUnit(ABC):
         ops: Op by name of the layer, once :meth:`prepare` has run.
         error: Relative reconstruction error of the fit to a dense checkpoint, if there was one.
         ignored: Whether a dense checkpoint had weights for which ``init`` has no use.
+        awaited: Layers whose dense weights a checkpoint lacks, while it has those of others.
+        places: All names of each layer: a model may have one module in several places.
     """
 
     #: How ops can start: from random numbers, or fitted to the weights of a dense checkpoint.
@@ -63,7 +66,8 @@ class FilterUnit(ABC):
         self.ops: dict[str, FilterOp] = {}
         self.error: float | None = None
         self.ignored = False
-        self._dense: dict[str, Tensor] = {}
+        self.awaited: list[str] = []
+        self.places: dict[str, list[str]] = {}
 
     # What subclasses say
 
@@ -137,8 +141,7 @@ class FilterUnit(ABC):
                 self.check_fits(op)
             if self.remember_dense:
                 op.remember_dense()
-            op.join(self, layer)
-            replace_everywhere(architecture, layer, op)
+            self.places[layer] = replace_everywhere(architecture, layer, op)
             self.ops[layer] = op
         self._set_choice(self.num_parameters / sum(conv.weight.numel() for conv in convs))
 
@@ -204,30 +207,52 @@ class FilterUnit(ABC):
     # Dense weights
 
     @torch.no_grad()
-    def take_dense(self, layer: str, weight: Tensor) -> None:
-        """Take the weight of a dense layer; the last one to come starts the fit.
+    def load_dense(self, state: dict[str, Tensor]) -> None:
+        """Turn the weights of dense layers into those of the ops, in place.
 
         Args:
-            layer: Name of the layer.
-            weight: ``Tensor[n, c / G, kh, kw]``.
+            state: Tensors by their names in the architecture. What the ops have themselves stays.
+
+        Raises:
+            CompressionError: If a layer has another shape, or layers differ in what they share.
         """
+        dense = {}
+        for layer, op in self.ops.items():
+            for place in self.places[layer]:
+                weight = op.take_dense(state, f'{place}.')
+                if weight is not None:
+                    dense.setdefault(layer, weight)
+        self._drop_copies(state)
+        if not dense:
+            return
         if not self.fits:
             self.ignored = not self.remember_dense
             return
-        self._dense[layer] = weight.detach()
-        if len(self._dense) < len(self.layers):
+        self.awaited = [layer for layer in self.layers if layer not in dense]
+        if self.awaited:
             return
-        like = next(iter(self.ops.values()))
-        weights = [self._dense[layer].to(next(like.owner.parameters())) for layer in self.layers]
-        self._dense.clear()
-        for op, tensors in zip(self.ops.values(), self.fit(weights), strict=True):
+        like = next(next(iter(self.ops.values())).owner.parameters())
+        weights = [dense[layer].to(like) for layer in self.layers]
+        # Copies, so that nothing in the model changes before it is loaded.
+        ops = copy.deepcopy(self.ops)
+        for (layer, op), tensors in zip(ops.items(), self.fit(weights), strict=True):
             for name, tensor in tensors.items():
-                parameter = getattr(op, name)
-                parameter.copy_(tensor.view_as(parameter))
-        filters = [op.filters() for op in self.ops.values()]
-        self.error = float(relative_error(weights, filters))
+                fitted = getattr(op, name).detach()
+                fitted.copy_(tensor.view_as(fitted))
+                state.update((f'{place}.{name}', fitted) for place in self.places[layer])
+        self.error = float(relative_error(weights, [op.filters() for op in ops.values()]))
 
-    @property
-    def awaited(self) -> list[str]:
-        """Layers whose dense weights have not come, while those of others have."""
-        return [layer for layer in self.layers if layer not in self._dense] if self._dense else []
+    def _drop_copies(self, state: dict[str, Tensor]) -> None:
+        """Leave what layers share to the first of them; some files have it for each layer."""
+        first, *others = self.layers
+        for layer in others:
+            for name in self.ops[layer].shared:
+                copied = state.pop(f'{layer}.{name}', None)
+                if copied is None:
+                    continue
+                kept = state.setdefault(f'{first}.{name}', copied)
+                if not torch.equal(copied, kept):
+                    raise CompressionError(
+                        f'{layer}.{name} in the checkpoint differs from that of {first!r}, the '
+                        f'first layer of filter unit {self.name!r}, which is to share it'
+                    )

@@ -22,6 +22,16 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 PASS_THROUGH = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 
 
+def keep_evenly(total: int, groups: int, width: int) -> Tensor:
+    """The first ``width`` of ``total`` channels, taken evenly from each of ``groups`` groups.
+
+    Returns:
+        ``LongTensor[width]``, ascending.
+    """
+    rows = torch.arange(total).view(groups, total // groups)
+    return rows[:, : width // groups].flatten()
+
+
 class NarrowError(ValueError):
     """A layer cannot be narrowed as asked; the message says why."""
 

@@ -15,6 +15,7 @@ from mmcompress.registry import MODELS
 
 from .from_scratch import start_from_scratch
 from .importance import temperature
+from .mutator import DCFFMutator
 from .op import FusedConv2d
 
 
@@ -29,39 +30,29 @@ class DCFF(CompressionAlgorithm):
     Args:
         architecture: See the base class.
         mutator_cfg: See the base class; a ``DCFFMutator`` by default.
-        target_pruning_ratio: See the base class.
         fuse_interval: Epochs or iterations between fuse steps.
         by_epoch: Whether ``fuse_interval`` counts epochs (passes over the data, whatever the
             training loop counts) or iterations.
-        data_preprocessor: See the base class.
-        init_cfg: As for every mmengine module.
-        target: See the base class.
+        **kwargs: See the base class.
 
     Source: Lin et al., arXiv:2107.06916.
     """
+
+    mutator_type = DCFFMutator
 
     def __init__(
         self,
         architecture: BaseModel | dict,
         mutator_cfg: dict | None = None,
-        target_pruning_ratio: Any = None,
+        *,
         fuse_interval: int = 1,
         by_epoch: bool = True,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-        target: dict | None = None,
+        **kwargs: Any,
     ) -> None:
         check_count(fuse_interval, 'fuse_interval')
         if not isinstance(by_epoch, bool):
             raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True or False')
-        super().__init__(
-            architecture,
-            mutator_cfg or dict(type='DCFFMutator'),
-            target_pruning_ratio,
-            data_preprocessor,
-            init_cfg,
-            target,
-        )
+        super().__init__(architecture, mutator_cfg, **kwargs)
         start_from_scratch(self.architecture)
         self.fuse_interval = fuse_interval
         self.by_epoch = by_epoch

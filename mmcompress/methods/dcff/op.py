@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.layers.conv_op import ConvOp, plain_conv
+from mmcompress.core.base.conv_op import ConvOp, plain_conv
 from mmcompress.core.layers.narrow import narrow
 from mmcompress.registry import MODELS
 
@@ -120,7 +120,7 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         narrow(plain, in_keep)
         self.weight, self.in_channels = plain.weight, plain.in_channels
 
-    def to_static(self) -> nn.Conv2d:
+    def to_static(self, form: str | None = None) -> nn.Conv2d:
         """The plain convolution with the fused weight; ``weight`` is detached."""
         weight, bias = (None if t is None else t.detach().clone() for t in self.fused())
         return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))

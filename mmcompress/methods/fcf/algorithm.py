@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
+from torch import Tensor
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
@@ -52,9 +53,7 @@ class FCF(CompressionAlgorithm):
         alpha: Share of ADMM's gradient in that of the scalars.
         criterion: What ``'finetune'`` keeps: the filters with the largest ``'v'``, or, to compare
             with, those with the largest ``'l1'`` norm (Li et al., ICLR 2017).
-        data_preprocessor: See the base class.
-        init_cfg: As for every mmengine module.
-        target: See the base class.
+        **kwargs: See the base class.
 
     Raises:
         CompressionError: If an argument is wrong.
@@ -63,10 +62,14 @@ class FCF(CompressionAlgorithm):
     ``rho=0.001, mu=1.005, alpha=0.65``.
     """
 
+    mutator_type = FCFMutator
+    mutator: FCFMutator
+
     def __init__(
         self,
         architecture: BaseModel | dict,
         mutator_cfg: dict | None = None,
+        *,
         target_pruning_ratio: Any = None,
         stage: str = 'factorize',
         rho: float = 0.01,
@@ -74,27 +77,18 @@ class FCF(CompressionAlgorithm):
         mu: float = 1.01,
         alpha: float = 0.99,
         criterion: str = 'v',
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-        target: dict | None = None,
+        **kwargs: Any,
     ) -> None:
         _check(stage, rho, rho_max, mu, alpha, criterion)
         super().__init__(
-            architecture,
-            mutator_cfg or dict(type='FCFMutator'),
-            target_pruning_ratio,
-            data_preprocessor,
-            init_cfg,
-            target,
+            architecture, mutator_cfg, target_pruning_ratio=target_pruning_ratio, **kwargs
         )
-        self.mutator: FCFMutator
         self.keep_ratio = target_pruning_ratio
         self.stage, self.criterion = stage, criterion
         # Scalars of frozen stages would learn nothing, and all filters there look alike.
         train_all_stages(self.architecture, 'FCF')
         lengths = [len(row) for unit in self.mutator.mutable_units for row in unit.rows]
         self.admm = ADMMState(lengths, rho, rho_max, mu, alpha)
-        self._register_load_state_dict_pre_hook(check_scalars, with_module=True)
         # Told by every checkpoint: whether widths are set, and scalars rounded.
         self.register_buffer('started', torch.tensor(False))
         self.register_buffer('binary', torch.tensor(False))
@@ -102,6 +96,11 @@ class FCF(CompressionAlgorithm):
             parameter.requires_grad_(stage == 'factorize')
         self._loaded = False
         self.register_load_state_dict_post_hook(_after_loading)
+
+    def accept(self, state: dict[str, Tensor]) -> None:
+        """See the base class; refuses scalars of another scope, or of another choice of layers."""
+        check_scalars(self, state)
+        super().accept(state)
 
     @property
     def scalars(self) -> list[torch.nn.Parameter]:

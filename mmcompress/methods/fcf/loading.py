@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,8 +12,8 @@ from mmcompress.core.errors import CompressionError
 MARK = '.keep'
 
 
-def check_scalars(algorithm: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """A hook before loading: refuse scalars of another scope, or of another choice of layers.
+def check_scalars(algorithm: nn.Module, state: dict[str, Tensor]) -> None:
+    """Refuse scalars of another scope, or of another choice of layers.
 
     A dense network has none; its weights are loaded with scalars of 1. Where some are there and
     others not, the latter would be 1 too, and the filters to keep be the first ones.
@@ -22,14 +21,13 @@ def check_scalars(algorithm: nn.Module, state: dict[str, Tensor], prefix: str, *
     Args:
         algorithm: The model to load into.
         state: What is loaded; left as it is.
-        prefix: Of the model's keys in ``state``.
 
     Raises:
         CompressionError: If layers have scalars in one of the two only, or a norm is scaled in
             one of the two only.
     """
     own = list(algorithm.state_dict())
-    given = [key.removeprefix(prefix) for key in state if key.startswith(prefix)]
+    given = list(state)
     if not any(key.endswith(MARK) for key in given):
         return
     for one, other, place in ((own, given, 'this model'), (given, own, 'the loaded checkpoint')):

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from mmcompress.core.channels.budget import Budget
 from mmcompress.core.channels.config import ChannelRange, UnitConfig, narrow_layers
 from mmcompress.core.channels.mutator import ChannelMutator
 from mmcompress.core.errors import CompressionError, nearest
@@ -31,7 +30,7 @@ class FCFMutator(ChannelMutator):
     """Gives filters their scalars, and removes those whose scalar is zero in the end.
 
     Args:
-        channel_unit_cfg: As in the base class; ``type`` defaults to ``FCFUnit``.
+        channel_unit_cfg: As in the base class.
         parse_cfg: As in the base class.
         scope: ``'filter'``, every convolution has scalars of its own, also where its channels
             are added to others (the paper); or ``'unit'``, one for each channel unit, so that
@@ -42,24 +41,26 @@ class FCFMutator(ChannelMutator):
         skip: Names (with shell wildcards) of convolutions that keep all their filters, besides
             the one that reads the image. With scope ``'unit'`` they follow where their
             channels are also those of others.
-        init_cfg: As for every mmengine module.
+        **kwargs: As in the base class.
 
     Raises:
         CompressionError: If an argument is wrong.
     """
 
+    unit_type = 'FCFUnit'
     reorders_sums = True
 
     def __init__(
         self,
         channel_unit_cfg: dict | str | None = None,
         parse_cfg: dict | None = None,
+        *,
         scope: str = 'filter',
         widths: str = 'identical',
         skip: Sequence[str] = SKIP,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(channel_unit_cfg or {}, parse_cfg, init_cfg)
+        super().__init__(channel_unit_cfg, parse_cfg, **kwargs)
         for key, value, names in (('scope', scope, SCOPES), ('widths', widths, WIDTHS)):
             if value not in names:
                 raise CompressionError(
@@ -69,37 +70,36 @@ class FCFMutator(ChannelMutator):
             raise CompressionError(
                 f'mutator_cfg.skip is {skip!r}; it has to be a list of names of convolutions'
             )
-        self.channel_unit_cfg.setdefault('type', 'FCFUnit')
         self.scope, self.widths, self.skip = scope, widths, tuple(skip)
         self.units: dict[str, FCFUnit]
 
     def prepare_from_supernet(
-        self, architecture: nn.Module, target: Any = None, budget: Budget | None = None
+        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
         """Find the filters of ``architecture`` and give them scalars.
 
         Args:
             architecture: The dense model; changed in place.
-            target: Keep ratios, see the base class; one number where ``widths`` is
+            ratios: Keep ratios, see the base class; one number where ``widths`` is
                 ``'magnitude'``.
             budget: What to spend, instead of keep ratios; with scope ``'unit'`` only.
 
         Raises:
             CompressionError: As in the base class.
         """
-        if self.widths == 'magnitude' and not isinstance(target, (int, float)):
+        if self.widths == 'magnitude' and not isinstance(ratios, (int, float)):
             raise CompressionError(
-                f'target_pruning_ratio is {target!r}; with widths="magnitude" it has to be one '
+                f'target_pruning_ratio is {ratios!r}; with widths="magnitude" it has to be one '
                 'number, the share of all filters to keep'
             )
         if budget is not None and self.scope == 'filter':
             raise CompressionError(
-                'target needs scope="unit": a budget is solved for channel units; with '
+                'budget needs scope="unit": a budget is solved for channel units; with '
                 'scope="filter" give target_pruning_ratio'
             )
         self._check_skip(architecture)
         self._norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
-        super().prepare_from_supernet(architecture, target, budget)
+        super().prepare_from_supernet(architecture, ratios, budget)
         if self.widths == 'magnitude':
             for unit in self.units.values():
                 unit.width = 0  # not known before weights are: training starts, or a checkpoint

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.layers.conv_op import ConvOp, plain_conv
+from mmcompress.core.base.conv_op import ConvOp, plain_conv
+from mmcompress.core.base.op import Op
 from mmcompress.registry import MODELS
 
 
@@ -40,7 +40,6 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
         if owner is None:
             self.v = nn.Parameter(self.weight.new_ones(conv.out_channels))
             self.register_buffer('keep', torch.tensor(conv.out_channels))
-            self._register_load_state_dict_pre_hook(self._fill_in)
         self.scaled_by_norm = False
 
     @property
@@ -56,18 +55,18 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
         bias = None if self.bias is None else v * self.bias
         return self._conv_forward(x, v.view(-1, 1, 1, 1) * self.weight, bias)
 
-    def to_static(self) -> nn.Conv2d:
+    def to_static(self, form: str | None = None) -> nn.Conv2d:
         """The plain convolution, all filters at their full strength."""
         return plain_conv(self, self.weight, self.bias)
 
-    def _fill_in(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
         """Weights of a dense network come without scalars: they start at 1."""
-        if f'{prefix}weight' in state and f'{prefix}v' not in state:
+        if self._owner is None and f'{prefix}weight' in state and f'{prefix}v' not in state:
             state[f'{prefix}v'] = torch.ones_like(self.v)
             state[f'{prefix}keep'] = self.keep.clone()
 
 
-class FactorizedNorm(nn.Module):
+class FactorizedNorm(Op):
     """A norm that multiplies what it puts out by the scalars of the filters in front of it.
 
     Args:
@@ -82,7 +81,6 @@ class FactorizedNorm(nn.Module):
         super().__init__()
         self.norm = norm
         self.__dict__['_scales'] = []
-        self._register_load_state_dict_pre_hook(self._rename)
 
     def scale(self, start: int, end: int, op: FactorizedConv2d) -> None:
         """Multiply channels ``start`` to ``end`` by the scalars of ``op``."""
@@ -108,11 +106,11 @@ class FactorizedNorm(nn.Module):
         if position < out.shape[1]:
             yield out.new_ones(out.shape[1] - position)
 
-    def to_static(self) -> nn.Module:
+    def to_static(self, form: str | None = None) -> nn.Module:
         """The plain norm."""
         return self.norm
 
-    def _rename(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
         """Take the weights of a dense network, where the norm has no wrapper."""
         for name in self.norm.state_dict():
             if f'{prefix}{name}' in state:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmcompress.core.base.op import Op
 from mmcompress.core.channels.config import ChannelRange, UnitConfig
 from mmcompress.core.channels.unit import ChannelUnit
 from mmcompress.core.layers.replace import replace_everywhere
@@ -32,6 +33,7 @@ class FCFUnit(ChannelUnit):
         norms: Name of the norm directly behind a convolution, by name of the convolution.
         op: The owner of the scalars, once :meth:`prepare` has run.
         ops: That and the ops that share them.
+        places: Convolutions and norms by all of their names.
     """
 
     def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
@@ -40,6 +42,7 @@ class FCFUnit(ChannelUnit):
         self.norms: dict[str, str] = {}
         self.op: FactorizedConv2d | None = None
         self.ops: list[FactorizedConv2d] = []
+        self.places: dict[str, Op] = {}
 
     @property
     def partial(self) -> bool:
@@ -88,17 +91,25 @@ class FCFUnit(ChannelUnit):
         for channel in self.filters(architecture):
             op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
             op.scaled_by_norm = self.norms.get(channel.name) in scaled
-            replace_everywhere(architecture, channel.name, op)
+            self._place(replace_everywhere(architecture, channel.name, op), op)
             self.op = self.op or op
             self.ops.append(op)
         for name, channel in scaled.items():
             norm = architecture.get_submodule(name)
             if not isinstance(norm, FactorizedNorm):
                 norm = FactorizedNorm(norm)
-                replace_everywhere(architecture, name, norm)
+                self._place(replace_everywhere(architecture, name, norm), norm)
             norm.scale(channel.start, channel.end, self.op)
         self.width = width
         return self.config.channels
+
+    def _place(self, names: list[str], op: Op) -> None:
+        self.places.update(dict.fromkeys(names, op))
+
+    def load_dense(self, state: dict[str, Tensor]) -> None:
+        """See the base class."""
+        for name, op in self.places.items():
+            op.fill_missing(state, f'{name}.')
 
     @property
     def rows(self) -> Tensor:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from mmengine.model import BaseModel
-
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.registry import MODELS
 
@@ -27,8 +23,3 @@ class FilterBasis(FilterAlgorithm):
     """
 
     mutator_type = FilterBasisMutator
-
-    def __init__(
-        self, architecture: BaseModel | dict, mutator_cfg: dict | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(architecture, mutator_cfg or dict(type='FilterBasisMutator'), **kwargs)

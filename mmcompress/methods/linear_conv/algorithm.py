@@ -56,6 +56,7 @@ class LinearConv(FilterAlgorithm):
         self,
         architecture: BaseModel | dict,
         mutator_cfg: dict | None = None,
+        *,
         correlation: float = 0.01,
         l1: float | None = None,
         loss_interval: int = 10,
@@ -74,7 +75,7 @@ class LinearConv(FilterAlgorithm):
         if not is_number(step) or not step > 0:
             raise CompressionError(f'threshold_step is {step!r}; it has to be a number above 0')
         self.threshold_step = float(step)
-        super().__init__(architecture, mutator_cfg or dict(type='LinearConvMutator'), **kwargs)
+        super().__init__(architecture, mutator_cfg, **kwargs)
         for key, value in ({} if self._sparse() else given).items():
             raise CompressionError(
                 f"{key} is {value!r}, but no filter unit has variant 'sparse', which it is for; "

@@ -44,11 +44,12 @@ class SharedBasis(FilterAlgorithm):
         self,
         architecture: BaseModel | dict,
         mutator_cfg: dict | None = None,
+        *,
         orthogonality: float = 10.0,
         **kwargs: Any,
     ) -> None:
         self.orthogonality = weight_of_loss(orthogonality, 'orthogonality')
-        super().__init__(architecture, mutator_cfg or dict(type='SharedBasisMutator'), **kwargs)
+        super().__init__(architecture, mutator_cfg, **kwargs)
         if self.orthogonality and self.is_double:
             self._check_double()
         self._start_orthogonal()

@@ -32,7 +32,7 @@ def clock(iteration=0):
 
 
 def test_consumers_are_narrowed_whatever_the_unit_does(tiny_cfg):
-    model = CompressionAlgorithm(tiny_cfg, MUTATOR, 0.5)
+    model = CompressionAlgorithm(tiny_cfg, MUTATOR, target_pruning_ratio=0.5)
     assert model.architecture.backbone.conv1.out_channels == 4
     assert model.architecture.head.in_features == 8
     assert model(torch.randn(2, 3, 8, 8)).shape == (2, 4)
@@ -101,6 +101,6 @@ def test_a_config_without_a_type():
 
 def test_wrong_ratios_are_told_at_once(tiny_cfg):
     with pytest.raises(CompressionError, match='target_pruning_ratio'):
-        CompressionAlgorithm(tiny_cfg, MUTATOR, 2.0)
+        CompressionAlgorithm(tiny_cfg, MUTATOR, target_pruning_ratio=2.0)
     with pytest.raises(CompressionError, match='matches no channel unit'):
-        CompressionAlgorithm(tiny_cfg, MUTATOR, {'backbone.conv9*': 0.5})
+        CompressionAlgorithm(tiny_cfg, MUTATOR, target_pruning_ratio={'backbone.conv9*': 0.5})

@@ -228,33 +228,33 @@ def tiny(tiny_cfg):
 @pytest.mark.parametrize(
     ('target', 'message'),
     [
-        (0.55, r'target is 0.55; it has to be a dict such as dict\(macs=0.55\)'),
-        ({}, 'target names no budget: give macs or params'),
-        (dict(min_ratio=0.1), 'target names no budget'),
+        (0.55, r'budget is 0.55; it has to be a dict such as dict\(macs=0.55\)'),
+        ({}, 'budget names no budget: give macs or params'),
+        (dict(min_ratio=0.1), 'budget names no budget'),
         (dict(latency=0.5), 'latency is not supported; give macs or params'),
-        (dict(mac=0.5), "target has no 'mac'; the nearest of its keys are 'macs'"),
-        (dict(macs=0), 'target.macs is 0; it has to be a share'),
-        (dict(macs=-0.5), 'target.macs is -0.5'),
-        (dict(macs=True), 'target.macs is True'),
-        (dict(params='many'), "target.params is 'many'"),
-        (dict(macs='0.5k5'), "target.macs is '0.5k5'"),
-        (dict(macs=float('nan')), 'target.macs is nan'),
-        (dict(macs=9e9), r'target.macs is 9G, more than the dense .*: 33.86k MACs at 3x8x8'),
-        (dict(macs=0.5, divisor=0), 'target.divisor is 0; it has to be a positive integer'),
-        (dict(macs=0.5, input_shape=224), 'target.input_shape is 224; .* three positive integers'),
+        (dict(mac=0.5), "budget has no 'mac'; the nearest of its keys are 'macs'"),
+        (dict(macs=0), 'budget.macs is 0; it has to be a share'),
+        (dict(macs=-0.5), 'budget.macs is -0.5'),
+        (dict(macs=True), 'budget.macs is True'),
+        (dict(params='many'), "budget.params is 'many'"),
+        (dict(macs='0.5k5'), "budget.macs is '0.5k5'"),
+        (dict(macs=float('nan')), 'budget.macs is nan'),
+        (dict(macs=9e9), r'budget.macs is 9G, more than the dense .*: 33.86k MACs at 3x8x8'),
+        (dict(macs=0.5, divisor=0), 'budget.divisor is 0; it has to be a positive integer'),
+        (dict(macs=0.5, input_shape=224), 'budget.input_shape is 224; .* three positive integers'),
         (dict(macs=0.5, input_shape=(1, 3, 8, 8)), 'three positive integers'),
-        (dict(macs=0.5, min_ratio=0), 'target.min_ratio is 0; a keep ratio'),
-        (dict(macs=0.5, max_ratio=1.5), 'target.max_ratio is 1.5; a keep ratio'),
+        (dict(macs=0.5, min_ratio=0), 'budget.min_ratio is 0; a keep ratio'),
+        (dict(macs=0.5, max_ratio=1.5), 'budget.max_ratio is 1.5; a keep ratio'),
         (
             dict(macs=0.5, max_ratio={'backbone.conv9*': 0.5}),
-            r"target.max_ratio: 'backbone.conv9\*' matches no channel unit .* 'backbone.conv",
+            r"budget.max_ratio: 'backbone.conv9\*' matches no channel unit .* 'backbone.conv",
         ),
-        (dict(macs=0.5, min_ratio={'backbone.conv1_*': 'a'}), r"target.min_ratio\[.*'a'"),
+        (dict(macs=0.5, min_ratio={'backbone.conv1_*': 'a'}), r"budget.min_ratio\[.*'a'"),
         (dict(macs=0.5, min_ratio=0.8, max_ratio=0.7), 'has no width between min_ratio 0.8 and'),
         (dict(macs=0.5, max_ratio=0.9, divisor=16), "unit 'backbone.conv1_.* multiple of 16"),
         (
             dict(macs=0.1, min_ratio=0.5),
-            r'target.macs asks for .* \(0.1\) at 3x8x8; the smallest .* min_ratio .* \(0\.3\d+\)',
+            r'budget.macs asks for .* \(0.1\) at 3x8x8; the smallest .* min_ratio .* \(0\.3\d+\)',
         ),
         (dict(params=0.9, max_ratio=0.5), 'no network uses the budget up; the largest has'),
     ],
@@ -266,7 +266,7 @@ def test_mistakes(tiny, target, message):
 
 def test_an_image_that_does_not_fit(tiny):
     budget = Budget.from_config(dict(macs=0.5, input_shape=(5, 8, 8)))
-    with pytest.raises(CompressionError, match='cannot be counted at 5x8x8 .* target.input_shape'):
+    with pytest.raises(CompressionError, match='cannot be counted at 5x8x8 .* budget.input_shape'):
         solve(tiny, units_of(tiny), budget)
 
 
@@ -310,7 +310,7 @@ MUTATOR = dict(type='DCFFMutator', channel_unit_cfg=dict(type='LazyUnit'))
 
 
 def test_an_algorithm_with_a_target(tiny_cfg):
-    cfg = dict(type='mmcompress.DCFF', architecture=tiny_cfg, target=dict(params=0.5))
+    cfg = dict(type='mmcompress.DCFF', architecture=tiny_cfg, budget=dict(params=0.5))
     model = MODELS.build(cfg)
     choices = model.mutator.choice_template
     assert all(0 < ratio < 1 for ratio in choices.values())
@@ -329,18 +329,18 @@ def test_the_image_of_the_analyzer_is_taken(tiny_cfg, monkeypatch):
         lambda *args: seen.append(args[-1]) or solve(*args),
     )
     mutator = dict(MUTATOR, parse_cfg=dict(input_shape=(2, 3, 16, 16)))
-    CompressionAlgorithm(tiny_cfg, mutator, target=dict(macs=0.5))
-    CompressionAlgorithm(tiny_cfg, MUTATOR, target=dict(macs=0.5))
+    CompressionAlgorithm(tiny_cfg, mutator, budget=dict(macs=0.5))
+    CompressionAlgorithm(tiny_cfg, MUTATOR, budget=dict(macs=0.5))
     assert seen == [(3, 16, 16), None]
 
 
 def test_two_answers_to_one_question(tiny_cfg):
-    with pytest.raises(CompressionError, match='target and target_pruning_ratio are both given'):
-        CompressionAlgorithm(tiny_cfg, MUTATOR, 0.5, target=dict(macs=0.5))
+    with pytest.raises(CompressionError, match='budget and target_pruning_ratio are both given'):
+        CompressionAlgorithm(tiny_cfg, MUTATOR, target_pruning_ratio=0.5, budget=dict(macs=0.5))
     units = {CONV1: dict(choice=0.5), CONV2: dict(choice=1.0)}
     mutator = dict(type='DCFFMutator', channel_unit_cfg=dict(type='LazyUnit', units=units))
-    with pytest.raises(CompressionError, match=r'keeps 0.5 by channel_unit_cfg.units, but target'):
-        CompressionAlgorithm(tiny_cfg, mutator, target=dict(macs=0.5))
+    with pytest.raises(CompressionError, match=r'keeps 0.5 by channel_unit_cfg.units, but budget'):
+        CompressionAlgorithm(tiny_cfg, mutator, budget=dict(macs=0.5))
 
 
 def test_a_detector_counts_as_the_report_does(library_model):
@@ -356,3 +356,11 @@ def test_a_detector_counts_as_the_report_does(library_model):
     units = DependencyAnalyzer().analyze(model).units
     solution = solve(model, units, Budget.from_config(dict(macs=0.95)), shape)
     assert solution.dense['macs'] == complexity(model, shape)['macs']
+
+
+def test_the_old_name_of_a_budget(tiny_cfg):
+    old = CompressionAlgorithm(tiny_cfg, MUTATOR, target=dict(macs=0.5))
+    new = CompressionAlgorithm(tiny_cfg, MUTATOR, budget=dict(macs=0.5))
+    assert old.mutator.choice_template == new.mutator.choice_template
+    with pytest.raises(CompressionError, match='`target`.*`budget`'):
+        CompressionAlgorithm(tiny_cfg, MUTATOR, target=dict(macs=0.5), budget=dict(macs=0.5))

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mmcompress.core import ChannelUnit, CompressionError, UnitConfig
+from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.channels.config import ChannelRange
-from mmcompress.core.layers.conv_op import is_plain_conv
 from mmcompress.core.layers.replace import replace_everywhere, replace_module
 
 

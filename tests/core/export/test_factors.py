@@ -100,7 +100,7 @@ def exported(trained, cfg, tmp_path):
 
 def test_there_and_back(trained):
     static = to_static(trained)
-    state, specs = factored_state(trained, static)
+    state, specs = factored_state(trained.architecture, static)
     assert set(state) - set(static.state_dict()) == {
         f'{LAYER}.factors.column',
         f'{LAYER}.factors.row',
@@ -121,7 +121,7 @@ def test_factors_that_are_larger_stay_a_weight(trained):
     static = to_static(trained)
     op = trained.architecture.get_submodule(LAYER)
     op.row = nn.Parameter(op.row.detach().repeat(op.out_channels, 1))
-    state, specs = factored_state(trained, static)
+    state, specs = factored_state(trained.architecture, static)
     assert specs == {}
     assert state.keys() == static.state_dict().keys()
     assert torch.equal(state[f'{LAYER}.weight'], static.get_submodule(LAYER).weight)
@@ -238,7 +238,7 @@ def test_folded_norms_are_refused(trained, cfg, tmp_path):
 
 def test_a_method_without_factors(classifier_cfg, tmp_path):
     cfg = Config(dict(model=dict(type='mmcompress.DCFF', architecture=classifier_cfg(8))))
-    refuses(MODELS.build(cfg.model), cfg, tmp_path, "'factors', but layers of DCFF have none")
+    refuses(MODELS.build(cfg.model), cfg, tmp_path, "store is 'factors'")
 
 
 def refuses(trained, cfg, tmp_path, says, **settings):

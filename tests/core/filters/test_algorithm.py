@@ -219,7 +219,21 @@ def test_deep_copies_share_among_themselves(sharing):
     # Units are those of the copy as well: a dense checkpoint fits its ops alone.
     (unit, *_) = other.mutator.units.values()
     assert unit.ops['backbone.conv2'] is two
-    assert two._unit is unit
+
+
+@pytest.mark.parametrize('method', [filter_basis, shared_basis])
+def test_copies_of_what_layers_share(method):
+    """Tied weights that come apart in a checkpoint are refused, equal ones are not."""
+    algorithm = MODELS.build(method())
+    state = {key: torch.randn_like(v) if v.is_floating_point() else v
+             for key, v in algorithm.state_dict().items()}  # fmt: skip
+    key = 'architecture.backbone.{}.shared_basis'
+    state[key.format('conv2')] = state[key.format('conv1')].clone()
+    algorithm.load_state_dict(state)
+    assert torch.equal(algorithm.state_dict()[key.format('conv1')], state[key.format('conv1')])
+    state[key.format('conv2')] = state[key.format('conv2')] + 1
+    with pytest.raises(CompressionError, match=r'conv2\.shared_basis in the checkpoint differs'):
+        algorithm.load_state_dict(state)
 
 
 def test_a_copy_is_fitted_without_touching_the_original(method, dense):
@@ -570,8 +584,8 @@ SCRIPT = """
 import os, sys
 import torch
 import torch.distributed as dist
-sys.path.insert(0, 'tests/core')
-import test_filter_algorithm as tests  # registers BasisNet
+sys.path.insert(0, 'tests/core/filters')
+import test_algorithm as tests  # registers BasisNet
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS
 from mmcompress.core import Clock

@@ -58,7 +58,7 @@ BOTH = {
         dict(target_pruning_ratio={'backbone.layr1*': 0.5}),
         ["'backbone.layr1*' matches no filter unit", "'backbone.layer"],
     ),
-    'budget': (dict(target=dict(macs=0.5)), ['target finds widths', 'target_pruning_ratio']),
+    'budget': (dict(budget=dict(macs=0.5)), ['budget finds widths', 'target_pruning_ratio']),
     'init': (dict(target_pruning_ratio=0.5, init='sdv'), ["init is 'sdv'", 'kaiming, svd']),
     'reconstruction': (
         dict(target_pruning_ratio=0.5, reconstruction=-1), ['reconstruction is -1', 'at least 0'],
@@ -68,7 +68,6 @@ BOTH = {
         dict(target_pruning_ratio=0.5, mutator_cfg=dict(type='DCFFMutator')),
         ["mutator_cfg.type is 'DCFFMutator'", "Basis"],
     ),
-    'mutator without type': (dict(mutator_cfg=dict(parse_cfg={})), ['mutator_cfg.type is None']),
 }  # fmt: skip
 
 IN_MUTATOR = {

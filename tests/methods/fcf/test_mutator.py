@@ -73,13 +73,15 @@ def test_one_vector_a_channel_unit(classifier_cfg):
 
 def test_dense_weights_are_the_same_network(dense):
     for scope in ('filter', 'unit'):
-        _, model = prepared(dense, scope=scope)
+        mutator, model = prepared(dense, scope=scope)
         x = torch.randn(2, 3, 32, 32)
         torch.testing.assert_close(model(x), dense(x), rtol=0, atol=1e-6)
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(1)
-        model.load_state_dict(dense.state_dict(), strict=True)
+        state = dense.state_dict()
+        mutator.load_dense(state)
+        model.load_state_dict(state, strict=True)
         torch.testing.assert_close(model(x), dense(x), rtol=0, atol=1e-6)
 
 
@@ -311,10 +313,10 @@ def test_a_budget_is_for_channel_units(classifier_cfg):
                 type='mmcompress.FCF',
                 architecture=classifier_cfg(),
                 mutator_cfg=dict(type='FCFMutator', scope=scope),
-                target=dict(macs=0.6, input_shape=(3, 32, 32)),
+                budget=dict(macs=0.6, input_shape=(3, 32, 32)),
             )
         )
 
-    with pytest.raises(CompressionError, match='target needs scope="unit"'):
+    with pytest.raises(CompressionError, match='budget needs scope="unit"'):
         build('filter')
     assert all(0 < ratio <= 1 for ratio in build('unit').mutator.choice_template.values())

@@ -6,11 +6,12 @@ import torch
 from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import nn
 
+from .op import Op
 
-class ConvOp(nn.Conv2d):
+
+class ConvOp(Op, nn.Conv2d):
     """A convolution that takes over the settings and the parameters of another.
 
-    Like every op it also needs a method ``to_static``, which returns its plain replacement.
     Subclasses name ``nn.Conv2d`` among their bases once more: mmengine's ``init_cfg`` knows layers
     by the names of their class and its direct bases.
 
