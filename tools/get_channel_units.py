@@ -37,7 +37,8 @@ from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model
 from mmcompress.core.base.units_file import is_units_file, units_in
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
-from mmcompress.core.channels.budget import Budget, solve
+from mmcompress.core.channels.budget import Budget
+from mmcompress.core.channels.solver import solve
 from mmcompress.core.errors import CompressionError
 
 

@@ -16,9 +16,10 @@ from mmcompress.core.layers.narrow import channels_of, is_narrowable, is_pass_th
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, fault_of, log_analysis
-from .budget import Budget, solve
+from .budget import Budget
 from .config import ChannelRange, UnitConfig, narrow_layers
 from .graph import required_divisor
+from .solver import solve
 from .unit import ChannelUnit
 
 
