@@ -40,6 +40,11 @@ class LinearConv(FilterAlgorithm):
         loss_interval: The losses of the method are those of every so many batches.
         mask_interval: Iterations between two looks at what is below the threshold, by default 500.
         threshold_step: Largest change of the threshold at such a look, by default 1e-5.
+        count_evaluation: Whether looks are at every so many forward passes, those of evaluations
+            during training among them, as in the authors' program: first in the pass whose number
+            is ``mask_interval``. Otherwise training iterations are counted, and the first look
+            comes after so many of them. mmengine saves the checkpoint of an epoch before its
+            evaluation: a run that resumes there has not counted that one.
         **kwargs: See the base class. ``init`` is ``'kaiming'``, ``'qr'`` or ``'svd'``.
 
     Raises:
@@ -62,13 +67,21 @@ class LinearConv(FilterAlgorithm):
         loss_interval: int = 10,
         mask_interval: int | None = None,
         threshold_step: float | None = None,
+        count_evaluation: bool = False,
         **kwargs: Any,
     ) -> None:
         self.correlation = weight_of_loss(correlation, 'correlation')
         self.loss_interval = check_count(loss_interval, 'loss_interval')
         given = dict(l1=l1, mask_interval=mask_interval, threshold_step=threshold_step)
         given = {key: value for key, value in given.items() if value is not None}
+        if not isinstance(count_evaluation, bool):
+            raise CompressionError(
+                f'count_evaluation is {count_evaluation!r}; it has to be True or False'
+            )
+        self.count_evaluation = count_evaluation
         settings = {**PUBLISHED, **given}
+        if count_evaluation:
+            given['count_evaluation'] = True
         self.l1 = weight_of_loss(settings['l1'], 'l1')
         self.mask_interval = check_count(settings['mask_interval'], 'mask_interval')
         step = settings['threshold_step']
@@ -81,15 +94,28 @@ class LinearConv(FilterAlgorithm):
                 f"{key} is {value!r}, but no filter unit has variant 'sparse', which it is for; "
                 'leave it out'
             )
+        # A number on the host decides when to look; the buffer takes it into checkpoints.
+        self._passes = 0
+        if count_evaluation:
+            self.register_buffer('passes', torch.tensor(0))
+            self._register_load_state_dict_pre_hook(self._take_passes)
 
     def tick(self, clock: Clock) -> None:
         """Look at the masks from time to time."""
         if self._clock is None:
             self._check_reach(clock)
         super().tick(clock)
-        if clock.iteration and clock.iteration % self.mask_interval == 0:
-            for op in self._sparse():
-                op.update_mask(self.threshold_step)
+        if self.count_evaluation:
+            self._count_pass()
+        elif clock.iteration and clock.iteration % self.mask_interval == 0:
+            self._look()
+
+    def val_step(self, data: Any) -> list:
+        """One step of an evaluation; with ``count_evaluation`` it may begin with a look."""
+        # Before training there is nothing to count.
+        if self.count_evaluation and self._clock is not None:
+            self._count_pass()
+        return super().val_step(data)
 
     def averages_buffers(self) -> bool:
         """Whether a moving average of buffers makes sense: there is none of masks."""
@@ -102,7 +128,7 @@ class LinearConv(FilterAlgorithm):
         if (iteration + 1) % self.loss_interval:
             return losses
         if self.correlation:
-            primaries = [(op.primary, op.groups) for op in self._ops()]
+            primaries = [(op.primary, op.sets) for op in self._ops()]
             losses['loss_correlation'] = self.correlation * correlation_loss(primaries)
         sparse = self._sparse()
         if self.l1 and sparse:
@@ -122,10 +148,31 @@ class LinearConv(FilterAlgorithm):
             threshold=sum(float(op.threshold) for op in sparse) / len(sparse),
         )
 
+    def _look(self) -> None:
+        for op in self._sparse():
+            op.update_mask(self.threshold_step)
+
+    def _count_pass(self) -> None:
+        """Count the forward pass that is about to be, and look at the masks if it is time."""
+        self._passes += 1
+        self.passes.fill_(self._passes)
+        if self._passes % self.mask_interval == 0:
+            self._look()
+
+    def _take_passes(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        if f'{prefix}passes' in state:
+            self._passes = int(state[f'{prefix}passes'])
+
     def _check_reach(self, clock: Clock) -> None:
         """Warn of thresholds that stay too low; losses may still bring the weights down to them."""
-        last = (clock.max_iterations - 1) // self.mask_interval
-        looks = last - clock.iteration // self.mask_interval
+        if self.count_evaluation:
+            # Evaluations make more of them.
+            left = clock.max_iterations - clock.iteration
+            last = (self._passes + left) // self.mask_interval
+            looks = last - self._passes // self.mask_interval
+        else:
+            last = (clock.max_iterations - 1) // self.mask_interval
+            looks = last - clock.iteration // self.mask_interval
         for layer, op in self._layers():
             if not op.is_sparse:
                 continue

@@ -15,24 +15,28 @@ def materialise(
     groups: int,
     shape: Sequence[int],
 ) -> Tensor:
-    """The weight of a layer, ``W = [P; A P]`` in each group, filters in the order of the layer.
+    """The weight of a layer, ``W = [P; A P]`` in each set, filters in the order of the layer.
+
+    A set is a group of the convolution, or all of its filters, where these are combined across
+    groups: G is 1 then, whatever the groups are, and a filter has c' channels in either case.
 
     Two factors go onto the primary filters one after the other: ``left (right P)`` takes fewer
     products than ``(left right) P`` wherever the rank is below p, and keeps no A.
 
     Args:
-        primary: P of all groups, ``Tensor[G p, c / G, kh, kw]``.
+        primary: P of all sets, ``Tensor[G p, c', kh, kw]``.
         factors: A, ``Tensor[G, m, p]``; or left and right, ``Tensor[G, m, r]`` and
             ``Tensor[G, r, p]``, whose product it is.
         order: ``int64[n]``, the row of ``[P_1; A_1 P_1; P_2; A_2 P_2; ...]`` that each filter is
             (:func:`inverse_order`); None where they are in that order.
         groups: ``G``.
-        shape: ``(n, c / G, kh, kw)`` with ``n = G (p + m)``; m may be 0.
+        shape: ``(n, c', kh, kw)`` with ``n = G (p + m)``; m may be 0.
 
     Returns:
-        ``Tensor[n, c / G, kh, kw]``, differentiable.
+        ``Tensor[n, c', kh, kw]``, differentiable.
 
-    Source: Kahatapitiya and Rodrigo, arXiv:1907.11432; groups are combined one by one.
+    Source: Kahatapitiya and Rodrigo, arXiv:1907.11432, whose program has one set; sets that are
+    groups are ours.
     """
     if groups == 1:
         # A plain matrix product has less around it than a batched one.

@@ -34,8 +34,8 @@ def fit_linear_conv(
     row with a 1 in ``right``, or they would never train.
 
     Args:
-        weight: ``Tensor[n, c / G, kh, kw]``.
-        groups: ``G``.
+        weight: ``Tensor[n, c', kh, kw]``, where a filter has c' channels.
+        groups: ``G``: 1 where filters are combined across the groups of the convolution.
         num_primary: ``p``, primary filters of each group, from 1 to ``n / G``.
         rank: ``r``, from 1 to p; None for combinations of full rank.
         project: Whether filters are first projected onto the p leading singular vectors of their
@@ -43,7 +43,7 @@ def fit_linear_conv(
             filters are no longer those of the dense layer.
 
     Returns:
-        ``primary``, ``Tensor[G p, c / G, kh, kw]``, filters of the layer in ascending order;
+        ``primary``, ``Tensor[G p, c', kh, kw]``, filters of the layer in ascending order;
         ``order``, ``int64[n]``; and ``combination``, ``Tensor[G, m, p]`` with ``m = n / G - p``,
         or ``left``, ``Tensor[G, m, r]``, and ``right``, ``Tensor[G, r, p]``: what
         :func:`~mmcompress.methods.linear_conv.filters.materialise` takes.

@@ -44,18 +44,29 @@ class LinearConvMutator(FilterMutator):
     def _found(self, architecture: nn.Module) -> dict[str, tuple[list[str], dict]]:
         """See the base class; without layers that have nothing to combine."""
         found = super()._found(architecture)
-        alone = [name for name, (layers, _) in found.items() if _alone(architecture, layers)]
+        alone = [
+            name
+            for name, (layers, given) in found.items()
+            if _alone(architecture, layers, self._across_groups(given))
+        ]
         for name in alone:
             print_log(
-                f'left dense: {name} has one filter in each group, nothing to combine',
+                f'left dense: {name} has one filter in each group, nothing to combine within it '
+                '(across_groups=True combines all filters of a layer)',
                 logger='current',
             )
         if len(alone) == len(found):
             raise CompressionError(
                 f'none of the {len(found)} convolutions found by parse_cfg has two filters in a '
-                'group, which LinearConv could combine'
+                'group, which LinearConv could combine; across_groups=True combines all filters of '
+                'a layer'
             )
         return {name: unit for name, unit in found.items() if name not in alone}
+
+    def _across_groups(self, given: dict) -> bool:
+        """Whether a unit with these settings combines filters of different groups."""
+        args = {**self.filter_unit_cfg.get('default_args', {}), **given.get('init_args', {})}
+        return args.get('across_groups') is True
 
     @staticmethod
     def _sized(units: dict[str, FilterUnit], target: Any) -> dict[str, FilterUnit]:
@@ -70,7 +81,7 @@ class LinearConvMutator(FilterMutator):
         return {}
 
 
-def _alone(architecture: nn.Module, layers: list[str]) -> bool:
-    """Whether the groups of a convolution have one filter each."""
+def _alone(architecture: nn.Module, layers: list[str], across_groups: bool) -> bool:
+    """Whether no filter of a convolution has another one that it could be combined with."""
     convs = [architecture.get_submodule(layer) for layer in layers]
-    return all(conv.out_channels == conv.groups for conv in convs)
+    return all(conv.out_channels == (1 if across_groups else conv.groups) for conv in convs)

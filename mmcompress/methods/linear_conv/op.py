@@ -17,14 +17,18 @@ from .settings import Settings
 from .storage import stored
 from .threshold import keep_mask, next_threshold, sparsity
 
+#: Bound of the authors' combinations and biases at the start.
+UNIFORM = 0.1
+
 
 @MODELS.register_module()
 class LinearConv2d(FilterOp):
     """Convolution whose filters are p primary ones and linear combinations of them.
 
     In each of the G groups of the convolution, ``W = [P; A P]``: combinations are of the filters
-    of one group. Channels keep the order that they have in the dense layer, whichever of its
-    filters are primary.
+    of one group. With ``across_groups`` they are of all filters of the layer, whatever their
+    group, and G below is 1. A filter has ``c'`` channels, those of a group. Channels keep the order
+    that they have in the dense layer, whichever of its filters are primary.
 
     The kernel is made once a forward pass where gradients are wanted, otherwise once for as long
     as its parts don't change.
@@ -35,50 +39,71 @@ class LinearConv2d(FilterOp):
 
     Attributes:
         settings: The settings.
-        primary: ``Tensor[G p, c / G, kh, kw]``.
+        sets: ``G``, into how many sets the filters fall: the groups, or 1.
+        num_primary: ``p``, primary filters of each set.
+        primary: ``Tensor[G p, c', kh, kw]``.
         combination: ``A``, ``Tensor[G, n / G - p, p]``; of variants ``linear`` and ``sparse``.
         left: ``Tensor[G, n / G - p, r]``, and
         right: ``Tensor[G, r, p]``, whose product is ``A``; of ``lowrank`` and ``rankratio``.
         mask: ``Tensor[G, n / G - p, p]``, the entries of ``A`` that count; of ``sparse``.
         threshold: ``Tensor[]``, what they have to exceed; of ``sparse``.
-        order: ``Tensor[n]``, for each filter its row in the stack of ``[P; A P]`` of all groups.
+        order: ``Tensor[n]``, for each filter its row in the stack of ``[P; A P]`` of all sets.
         bias: ``Tensor[n]`` or ``None``.
 
     Raises:
         CompressionError: If a setting is wrong, or a rank larger than the layer.
 
     Source: Kahatapitiya & Rodrigo, "Exploiting the Redundancy in Convolutional Filters for
-    Parameter Reduction", arXiv:1907.11432. Combining within groups, the order of the filters and
-    the scale of random starts are ours.
+    Parameter Reduction", arXiv:1907.11432, and their code for ``across_groups=True`` and
+    ``start='uniform'``. Combining within groups, the order of the filters and the start
+    ``'scaled'`` are ours.
     """
 
     def __init__(self, conv: nn.Conv2d, **settings: Any) -> None:
         super().__init__(conv)
         self.settings = Settings(**settings)
-        each = conv.out_channels // conv.groups
+        self.sets = self.settings.sets(conv.groups)
+        each = conv.out_channels // self.sets
         count = self.settings.num_primary(each)
         rank = self.settings.rank_of(count)
         self.num_primary, combined = count, each - count
-        like, groups = conv.weight, conv.groups
-        self.primary = nn.Parameter(like.new_empty(groups * count, *conv.weight.shape[1:]))
-        # As if all filters were random ones: `fan_out` is that of the dense layer.
-        fan_out = each * math.prod(conv.kernel_size)
-        nn.init.normal_(self.primary, std=math.sqrt(2 / fan_out))
+        like, sets = conv.weight, self.sets
+        self.primary = _empty(like, sets * count, *conv.weight.shape[1:])
         if rank is not None:
             self.factors = ('primary', 'left', 'right')
-            self.left = _uniform(like, 1 / rank, groups, combined, rank)
-            self.right = _uniform(like, 1 / count, groups, rank, count)
+            self.left = _empty(like, sets, combined, rank)
+            self.right = _empty(like, sets, rank, count)
         else:
             self.factors = ('primary', 'combination')
-            self.combination = _uniform(like, 1 / count, groups, combined, count)
+            self.combination = _empty(like, sets, combined, count)
+        self.bias = None if conv.bias is None else _empty(like, conv.out_channels)
+        self._start()
         sparse = self.is_sparse
         mask = torch.ones_like(self.combination, dtype=torch.bool) if sparse else None
         self.register_buffer('mask', mask)
         self.register_buffer('threshold', like.new_zeros(()) if sparse else None)
         self.register_buffer('order', torch.arange(conv.out_channels, device=like.device))
-        self.bias = None if conv.bias is None else nn.Parameter(torch.zeros_like(conv.bias))
         self._kernel = Remembered()
         self.__dict__['_counted'] = None
+
+    def _start(self) -> None:
+        """Fill all parameters with random numbers, as ``settings.start`` says."""
+        parts = [getattr(self, name) for name in self.factors[1:]]
+        if self.settings.start == 'uniform':
+            nn.init.xavier_uniform_(self.primary)
+            for tensor in parts if self.bias is None else (*parts, self.bias):
+                nn.init.uniform_(tensor, -UNIFORM, UNIFORM)
+            return
+        # As if all filters were random ones: `fan_out` is that of the dense layer.
+        fan_out = self.dense_shape[0] // self.groups * math.prod(self.kernel_size)
+        nn.init.normal_(self.primary, std=math.sqrt(2 / fan_out))
+        for tensor in parts:
+            # Of such variance that combinations are as large as the primary filters.
+            variance = 1 / tensor.shape[2]
+            bound = math.sqrt(3 * variance)
+            nn.init.uniform_(tensor, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
@@ -105,7 +130,7 @@ class LinearConv2d(FilterOp):
         return tuple(getattr(self, name) for name in self.factors[1:])
 
     def _materialise(self, primary: Tensor, combinations: tuple[Tensor, ...]) -> Tensor:
-        return materialise(primary, combinations, self.order, self.groups, self.dense_shape)
+        return materialise(primary, combinations, self.order, self.sets, self.dense_shape)
 
     def train(self, mode: bool = True) -> LinearConv2d:
         """See torch; a change of mode is when moving averages may have been swapped in."""
@@ -122,7 +147,7 @@ class LinearConv2d(FilterOp):
     @property
     def sparsity(self) -> Tensor:
         """Share of the combinations' entries that are masked, ``Tensor[]``."""
-        return sparsity(self.mask)
+        return sparsity(self.mask, self.threshold.dtype)
 
     @torch.no_grad()
     def update_mask(self, step: float) -> None:
@@ -158,7 +183,5 @@ class LinearConv2d(FilterOp):
         return f'{super().extra_repr()}, primary={self.num_primary}, {own}'
 
 
-def _uniform(like: Tensor, variance: float, *shape: int) -> nn.Parameter:
-    """Random factors; of such variance that combinations are as large as the primary filters."""
-    bound = math.sqrt(3 * variance)
-    return nn.Parameter(like.new_empty(shape).uniform_(-bound, bound))
+def _empty(like: Tensor, *shape: int) -> nn.Parameter:
+    return nn.Parameter(like.new_empty(shape))

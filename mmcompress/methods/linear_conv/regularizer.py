@@ -16,12 +16,13 @@ def correlation(primaries: Sequence[tuple[Tensor, int]]) -> Tensor:
     """How far primary filters are from uncorrelated: ``sum |corr(W_p) - I|``.
 
     ``corr`` is Pearson's correlation of the flattened filters (``numpy.corrcoef``), within each
-    group; the sum goes over its entries, and over groups and layers. Filters without variance
-    correlate with nothing: constant ones, and those of a single weight. The diagonal is left out,
-    as it is 0 whatever the filters are.
+    set of filters that are combined; the sum goes over its entries, and over sets and layers.
+    Filters without variance correlate with nothing: constant ones, and those of a single weight.
+    The diagonal is left out, as it is 0 whatever the filters are.
 
     Args:
-        primaries: For each layer its primary filters, ``Tensor[G p, c / G, kh, kw]``, and G.
+        primaries: For each layer its primary filters, ``Tensor[G p, c', kh, kw]``, and G: its
+            groups, or 1 where filters are combined across groups.
 
     Returns:
         ``Tensor[]``; 0 where there are no layers.

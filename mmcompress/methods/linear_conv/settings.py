@@ -11,6 +11,8 @@ from mmcompress.core.errors import CompressionError, nearest
 
 #: Variants, and the setting that each of them alone has.
 VARIANTS = dict(linear=None, lowrank='rank', rankratio='rank_ratio', sparse='target_sparsity')
+#: What random numbers a layer may start from.
+STARTS = ('scaled', 'uniform')
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,12 @@ class Settings:
         rank_ratio: For ``'rankratio'``, in (0, 1].
         target_sparsity: For ``'sparse'``, the share of the entries that are to become zero,
             between 0 and 1.
+        across_groups: Whether the filters of all groups are combined with each other, as in the
+            authors' program. Otherwise combinations are of the filters of one group.
+        start: What a layer starts from. ``'scaled'``: filters that are all as large as those of a
+            dense layer by Kaiming's rule, and biases of 0. ``'uniform'``, as in the authors'
+            program: primary filters by Glorot's rule (Xavier, uniform); combinations, or both of
+            their factors, and biases uniform in (-0.1, 0.1).
 
     Raises:
         CompressionError: If one is none of these, lacks, or is that of another variant.
@@ -36,6 +44,8 @@ class Settings:
     rank: int | None = None
     rank_ratio: float | None = None
     target_sparsity: float | None = None
+    across_groups: bool = False
+    start: str = STARTS[0]
 
     def __post_init__(self) -> None:
         if not isinstance(self.variant, str) or self.variant not in VARIANTS:
@@ -60,15 +70,38 @@ class Settings:
         if self.variant == 'sparse':
             key = 'target_sparsity'
             _check(key, self.target_sparsity, 'a number between 0 and 1', lambda s: s < 1)
+        if not isinstance(self.across_groups, bool):
+            raise CompressionError(
+                f'across_groups is {self.across_groups!r}; it has to be True or False'
+            )
+        if not isinstance(self.start, str) or self.start not in STARTS:
+            raise CompressionError(
+                f'start is {self.start!r}; it has to be one of {", ".join(STARTS)}'
+            )
 
     @property
     def own(self) -> dict[str, Any]:
-        """The variant, and its own setting."""
+        """The variant and its own setting, and what else is not the default."""
         key = VARIANTS[self.variant]
-        return dict(variant=self.variant, **({key: getattr(self, key)} if key else {}))
+        own: dict[str, Any] = dict(variant=self.variant)
+        if key:
+            own[key] = getattr(self, key)
+        if self.across_groups:
+            own['across_groups'] = True
+        if self.start != STARTS[0]:
+            own['start'] = self.start
+        return own
+
+    def sets(self, groups: int) -> int:
+        """Into how many sets the filters of a layer fall: combinations are of filters of one set.
+
+        Args:
+            groups: Groups of the layer.
+        """
+        return 1 if self.across_groups else groups
 
     def num_primary(self, filters: int) -> int:
-        """How many of the filters of a group are primary."""
+        """How many of the filters of a set are primary."""
         # 0.29 * 100 is 28.999999999999996 in floating point and means 29.
         count = int(filters * self.primary_ratio + 1e-6)
         # Of two or more at least one is combined.
@@ -90,10 +123,10 @@ class Settings:
         return self.rank if self.variant == 'lowrank' else None
 
     def num_weights(self, filters: int, primary: int, size: int) -> int:
-        """Weights of a group once it is trained; of sparse combinations those that are left.
+        """Weights of a set once it is trained; of sparse combinations those that are left.
 
         Args:
-            filters: Filters of the group.
+            filters: Filters of the set.
             primary: How many of them are primary.
             size: Weights of one filter.
         """

@@ -37,18 +37,18 @@ def stored(op: LinearConv2d) -> tuple[dict[str, Any], dict[str, Tensor]]:
     n = op.dense_shape[0]
     if not torch.equal(op.order, torch.arange(n, device=op.order.device)):
         tensors['order'] = op.order.to(torch.int16 if n <= MOST_SHORT else torch.int32)
-    return dict(type='LinearConvFactors', shape=list(op.dense_shape), groups=op.groups), tensors
+    return dict(type='LinearConvFactors', shape=list(op.dense_shape), groups=op.sets), tensors
 
 
 @TASK_UTILS.register_module(name='LinearConvFactors')
 @torch.no_grad()
 def linear_conv_factors(tensors: dict[str, Tensor], shape: Sequence[int], groups: int) -> Tensor:
-    """The weight of a layer, ``Tensor[n, c / G, kh, kw]``, rounded once.
+    """The weight of a layer, ``Tensor[n, c', kh, kw]``, rounded once.
 
     Args:
         tensors: As :func:`stored` gives them.
         shape: Of the weight.
-        groups: ``G``.
+        groups: ``G``: 1 where filters are combined across the groups of the convolution.
 
     Raises:
         CompressionError: If a sparse matrix has not as many values as bits that are set.

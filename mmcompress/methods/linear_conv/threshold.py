@@ -42,16 +42,17 @@ def keep_mask(combination: Tensor, threshold: Tensor) -> Tensor:
     return combination.detach().abs() > threshold
 
 
-def sparsity(mask: Tensor) -> Tensor:
+def sparsity(mask: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Share of entries that are masked.
 
     Args:
         mask: True where an entry stays.
+        dtype: Of the share.
 
     Returns:
         ``Tensor[]``; 0 for a mask without entries.
     """
-    return (~mask).sum() / max(mask.numel(), 1)
+    return (~mask).sum().to(dtype) / max(mask.numel(), 1)
 
 
 @torch.no_grad()

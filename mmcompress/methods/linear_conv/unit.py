@@ -13,7 +13,7 @@ from mmcompress.registry import MODELS
 
 from .init import fit_linear_conv
 from .op import LinearConv2d
-from .settings import VARIANTS, Settings
+from .settings import STARTS, VARIANTS, Settings
 
 #: ``primary_ratio`` where nothing else says how many filters are primary.
 PUBLISHED = 0.5
@@ -26,12 +26,14 @@ class LinearConvUnit(FilterUnit):
     Args:
         name: See the base class.
         layers: One layer.
-        variant: See :class:`~mmcompress.methods.linear_conv.settings.Settings`, as for the next
-            four.
+        variant: See :class:`~mmcompress.methods.linear_conv.settings.Settings`, as for all
+            that follow.
         primary_ratio: ``None`` takes as many primary filters as ``choice`` leaves parameters for.
         rank: See there.
         rank_ratio: See there.
         target_sparsity: See there.
+        across_groups: See there.
+        start: See there; for ``init='kaiming'``, as the other ways start from a dense network.
         **kwargs: See the base class. ``init='qr'`` takes primary filters from the dense network as
             they are; ``'svd'`` takes them from its nearest approximation by so many, which leaves
             the least error possible; of variants whose combinations have any rank.
@@ -51,6 +53,8 @@ class LinearConvUnit(FilterUnit):
         rank: int | None = None,
         rank_ratio: float | None = None,
         target_sparsity: float | None = None,
+        across_groups: bool = False,
+        start: str = STARTS[0],
         **kwargs: Any,
     ) -> None:
         super().__init__(name, layers, **kwargs)
@@ -62,13 +66,23 @@ class LinearConvUnit(FilterUnit):
             )
         self.primary_ratio = primary_ratio
         self._settings = dict(
-            variant=variant, rank=rank, rank_ratio=rank_ratio, target_sparsity=target_sparsity
+            variant=variant,
+            rank=rank,
+            rank_ratio=rank_ratio,
+            target_sparsity=target_sparsity,
+            across_groups=across_groups,
+            start=start,
         )
         limited = VARIANTS[self.settings.variant] in ('rank', 'rank_ratio')
         if self.init == 'svd' and limited:
             raise CompressionError(
                 f"filter unit {name!r}: init is 'svd', which spoils the primary filters of variant "
                 f"{variant!r} and fits it worse; set it to 'qr'"
+            )
+        if self.fits and self.settings.start != STARTS[0]:
+            raise CompressionError(
+                f'filter unit {name!r}: start is {start!r}, but init is {self.init!r}, which '
+                'starts from a dense network; leave start out'
             )
 
     @property
@@ -93,7 +107,8 @@ class LinearConvUnit(FilterUnit):
     def settle(self, convs: list[nn.Conv2d]) -> None:
         """See the base class."""
         [conv] = convs
-        each, size = conv.out_channels // conv.groups, conv.weight[0].numel()
+        each = conv.out_channels // self.settings.sets(conv.groups)
+        size = conv.weight[0].numel()
         try:
             if self.primary_ratio is None:
                 self.primary_ratio = self._affordable(each, size) / each
@@ -129,12 +144,12 @@ class LinearConvUnit(FilterUnit):
     def num_parameters(self) -> int:
         """Weights once trained; of sparse combinations those that are to be left."""
         [op] = self.ops.values()
-        each, size = op.out_channels // op.groups, op.primary[0].numel()
-        return op.groups * self.settings.num_weights(each, op.num_primary, size)
+        each, size = op.out_channels // op.sets, op.primary[0].numel()
+        return op.sets * self.settings.num_weights(each, op.num_primary, size)
 
     def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
         """See the base class."""
         [op] = self.ops.values()
         rank = self.settings.rank_of(op.num_primary)
         project = self.init == 'svd'
-        return [fit_linear_conv(weights[0], op.groups, op.num_primary, rank, project)]
+        return [fit_linear_conv(weights[0], op.sets, op.num_primary, rank, project)]

@@ -254,6 +254,74 @@ def test_masks_on_schedule():
     assert progress['threshold'] == pytest.approx(sum(float(o.threshold) for o in sparse) / 4)
 
 
+def looks(algorithm, passes, monkeypatch):
+    """Numbers of the forward passes, from 1 on, whose masks are new."""
+    seen, iteration, number = [], 0, 0
+    monkeypatch.setattr(algorithm, '_look', lambda: seen.append(number))
+    for number, kind in enumerate(passes, start=1):  # noqa: B007
+        if kind == 'train':
+            algorithm.tick(Clock(0, iteration, 1, 2000, iteration == 0))
+            iteration += 1
+        else:
+            algorithm.eval().val_step(dict(inputs=torch.randn(1, 3, 6, 6)))
+    return seen
+
+
+SPARSE = dict(variant='sparse', target_sparsity=0.5)
+
+
+def test_first_look_as_published(monkeypatch):
+    """In forward pass 500, by every count; by training iterations once 500 of them are over."""
+    passes = ['train'] * 1501
+    algorithm = build(losses=dict(count_evaluation=True), **SPARSE)
+    assert looks(algorithm, passes, monkeypatch) == [500, 1000, 1500]
+    assert looks(build(**SPARSE), passes, monkeypatch) == [501, 1001, 1501]
+
+
+def test_evaluation_counts_if_it_is_to(monkeypatch):
+    passes = (['train'] * 5 + ['evaluate'] * 2) * 4
+    counting = build(losses=dict(mask_interval=6, count_evaluation=True), **SPARSE)
+    assert looks(counting, passes, monkeypatch) == [6, 12, 18, 24]
+    assert int(counting.state_dict()['passes']) == 28
+    # The 7th, 13th and 19th training iteration.
+    plain = build(losses=dict(mask_interval=6), **SPARSE)
+    assert looks(plain, passes, monkeypatch) == [9, 17, 25]
+    assert 'passes' not in plain.state_dict()
+
+
+def test_evaluation_before_training_does_not_count():
+    algorithm = build(losses=dict(mask_interval=1, count_evaluation=True), **SPARSE)
+    algorithm.eval().val_step(dict(inputs=torch.randn(1, 3, 6, 6)))
+    assert int(algorithm.passes) == 0
+    assert not any(op.threshold for op in algorithm._sparse())
+
+
+def test_a_look_in_an_evaluation_is_seen_by_it():
+    algorithm = build(
+        losses=dict(mask_interval=2, threshold_step=0.2, count_evaluation=True), **SPARSE
+    )
+    algorithm.tick(Clock(0, 0, 1, 8, True))
+    x = torch.randn(1, 3, 6, 6)
+    algorithm.eval()
+    outs = []
+    with torch.no_grad():
+        for _ in range(3):
+            outs.append(algorithm.val_step(dict(inputs=x)))
+    # Looks in passes 2 and 4; the first one finds a threshold of 0.
+    assert torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[1], outs[2])
+
+
+def test_forward_passes_are_saved(monkeypatch):
+    settings = dict(losses=dict(mask_interval=6, count_evaluation=True), **SPARSE)
+    first = build(**settings)
+    looks(first, ['train', 'train', 'evaluate', 'train'], monkeypatch)
+    again = build(**settings)
+    again.load_state_dict(first.state_dict())
+    assert looks(again, ['train', 'evaluate', 'train'], monkeypatch) == [2]
+    assert int(again.passes) == 7
+
+
 def test_target_that_is_out_of_reach_is_said_once(monkeypatch):
     lines = []
     monkeypatch.setattr(source, 'print_log', lambda text, **_: lines.append(text))
@@ -284,6 +352,8 @@ ERRORS = {
         "filter unit 'backbone.stem': rank is 20, but the layer has 16 filters (in a group)",
     ),
     'unused': (dict(losses=dict(l1=0.1)), 'l1 is 0.1, but no filter unit has variant'),
+    'unused count': (dict(losses=dict(count_evaluation=True)), 'count_evaluation is True, but no'),
+    'count_evaluation': (dict(losses=dict(count_evaluation=1)), 'count_evaluation is 1; it has to'),
     'unused interval': (dict(losses=dict(mask_interval=5)), 'mask_interval is 5, but no filter'),
     'ratio': (
         dict(target=0.01),
