@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmcompress.registry import MODELS
 
 from .init import INIT_CFG
+
+
+class AlwaysDropout(nn.Dropout):
+    """Dropout that drops whatever the mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zero entries of ``Tensor[...]`` by chance, and scale the others."""
+        return F.dropout(x, self.p, True, self.inplace)
 
 
 @MODELS.register_module()
@@ -27,6 +36,10 @@ class AllConv(BaseModule):
     Args:
         num_classes: Filters of the last convolution.
         in_channels: Channels of the image.
+        conv8_padding: Padding of the 1x1 ``conv8``. In the authors' program it is 1 wherever
+            ``conv8`` is a LinearConv, which puts a border of ``relu(bias)`` around its maps.
+        dropout_in_evaluation: Whether dropout drops in evaluation too, as in the authors' program.
+            Evaluations are random then.
         init_cfg: mmengine's initialization config.
 
     Example:
@@ -50,22 +63,28 @@ class AllConv(BaseModule):
         self,
         num_classes: int = 10,
         in_channels: int = 3,
+        conv8_padding: int = 0,
+        dropout_in_evaluation: bool = False,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
-        # The authors of LinearConv drop in evaluation as well; here dropout is for training.
+        dropout = AlwaysDropout if dropout_in_evaluation else nn.Dropout
         self.layers = nn.Sequential()
-        self.layers.add_module('drop0', nn.Dropout(0.2))
+        self.layers.add_module('drop0', dropout(0.2))
         channels = in_channels
         last = (num_classes, 1, 1)
         for i, (width, kernel, stride) in enumerate((*self.convs, last), start=1):
-            conv = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2)
+            padding = conv8_padding if i == len(self.convs) else kernel // 2
+            conv = nn.Conv2d(channels, width, kernel, stride, padding=padding)
             self.layers.add_module(f'conv{i}', conv)
             self.layers.add_module(f'relu{i}', nn.ReLU(inplace=True))
             if stride > 1:
-                self.layers.add_module(f'drop{i}', nn.Dropout(0.5))
+                self.layers.add_module(f'drop{i}', dropout(0.5))
             channels = width
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Map ``Tensor[N, in_channels, H, W]`` to one ``Tensor[N, classes, H / 4, W / 4]``."""
+        """Map ``Tensor[N, in_channels, H, W]`` to one ``Tensor[N, classes, H / 4, W / 4]``.
+
+        Padding of ``conv8`` adds twice its size to height and width of the output.
+        """
         return (self.layers(x),)
