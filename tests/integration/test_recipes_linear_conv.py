@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
@@ -15,9 +18,14 @@ from torch import nn
 from mmcompress.cli.launch import build_algorithm, read_config
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model
+from mmcompress.methods.linear_conv import LinearConv2d
 from mmcompress.report.models import dense_and_compact
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls/linear_conv'
+
+METHOD_FILES = FOLDER.parents[2] / '_base_/methods'
+#: What combines the filters of all groups of a layer.
+ACROSS_GROUPS = 'model.mutator_cfg.filter_unit_cfg.default_args.across_groups'
 
 #: Those of the paper, which train from scratch.
 FILES = {
@@ -36,6 +44,10 @@ PUBLISHED = {
 
 #: Dense parameters of the other networks, counted from the authors' lists of layers.
 OTHERS = {'base': 399626, 'resnext29': 9128778, 'mobilenetv2': 2296922}
+
+#: Parameters of variant linear where layers have groups: combined within these, and across them as
+#: in the authors' program.
+GROUPED = {'resnext29': (6345546, 6474570), 'mobilenetv2': (2827482, 3923434)}
 
 #: Learning rate, milestones and batch of the authors' scripts.
 TRAINING = {
@@ -120,6 +132,70 @@ def test_other_networks(network: str) -> None:
     assert {layer for unit in units for layer in unit.layers} == convs - set(left)
 
 
+@pytest.mark.parametrize('across_groups', [False, True])
+@pytest.mark.parametrize('network', GROUPED)
+def test_counts_of_grouped_layers(network: str, across_groups: bool) -> None:
+    cfg = copy.deepcopy(_read(f'linear_conv_{network}_linear_250e_cifar10'))
+    args = cfg.model.mutator_cfg.filter_unit_cfg.default_args
+    assert 'across_groups' not in args
+    if across_groups:
+        cfg.merge_from_dict({ACROSS_GROUPS: True})
+    algorithm = _build(cfg)
+    counted = sum(p.numel() for p in algorithm.counted().parameters())
+    assert counted == sum(p.numel() for p in algorithm.parameters())
+    assert counted == GROUPED[network][across_groups]
+    convs = [m for m in algorithm.modules() if isinstance(m, (nn.Conv2d, LinearConv2d))]
+    grouped = [conv for conv in convs if conv.groups > 1]
+    dense = [conv for conv in grouped if isinstance(conv, nn.Conv2d)]
+    assert len(grouped) == (9 if network == 'resnext29' else 17)
+    assert len(dense) == (17 if network == 'mobilenetv2' and not across_groups else 0)
+
+
+@pytest.mark.parametrize('stem', METHODS)
+def test_starts_as_the_authors_program(stem: str) -> None:
+    args = _read(stem).model.mutator_cfg.filter_unit_cfg.default_args
+    assert args.start == 'uniform'
+
+
+@pytest.mark.parametrize('name', sorted(f.stem for f in METHOD_FILES.glob('linear_conv_*.py')))
+def test_method_files_keep_our_start(name: str) -> None:
+    mutator = Config.fromfile(METHOD_FILES / f'{name}.py').compression.mutator_cfg
+    assert 'start' not in mutator.get('filter_unit_cfg', {}).get('default_args', {})
+
+
+def _options(stem: str) -> dict[str, str]:
+    """What the comments of a recipe offer for ``--cfg-options``."""
+    found = re.findall(r'^# .*: (model\.\S+)=(\S+)$', FILES[stem].read_text(), re.MULTILINE)
+    return dict(found)
+
+
+@pytest.mark.parametrize('stem', [*METHODS, 'dense_all_conv_350e_cifar10'])
+def test_the_authors_way_is_an_option_in_a_comment(stem: str) -> None:
+    inner = 'model.backbone' if stem in DENSE else 'model.architecture.backbone'
+    expected = {}
+    if any(f'_{network}_' in stem for network in GROUPED):
+        expected[ACROSS_GROUPS] = 'True'
+    if '_sparse_' in stem:
+        expected['model.count_evaluation'] = 'True'
+    if '_all_conv_' in stem:
+        expected[f'{inner}.dropout_in_evaluation'] = 'True'
+        if stem not in DENSE:
+            expected[f'{inner}.conv8_padding'] = '1'
+    assert _options(stem) == expected
+
+
+def test_the_authors_way_builds() -> None:
+    cfg = copy.deepcopy(_read('linear_conv_all_conv_sparse_350e_cifar10'))
+    options = _options('linear_conv_all_conv_sparse_350e_cifar10')
+    cfg.merge_from_dict({key: ast.literal_eval(value) for key, value in options.items()})
+    algorithm = _build(cfg)
+    assert algorithm.count_evaluation
+    layers = algorithm.architecture.backbone.layers
+    assert layers.conv8.padding == (1, 1)
+    ones = torch.ones(1000)
+    assert not torch.equal(layers.eval().drop3(ones), ones)
+
+
 def test_all_conv_keeps_its_classifier() -> None:
     units = _build(_read('linear_conv_all_conv_lowrank_350e_cifar10')).mutator.units.values()
     layers = sorted(layer for unit in units for layer in unit.layers)
@@ -139,7 +215,7 @@ def test_variants(variant: str, own: dict) -> None:
     """As settings of the units, of the smallest network."""
     algorithm = _build(_read(f'linear_conv_base_{variant}_250e_cifar10'))
     for unit in algorithm.mutator.units.values():
-        assert unit.init_args == dict(variant=variant, primary_ratio=0.5, **own)
+        assert unit.init_args == dict(variant=variant, primary_ratio=0.5, start='uniform', **own)
     assert (algorithm.correlation, algorithm.loss_interval) == (0.01, 10)
     assert (algorithm.l1, algorithm.mask_interval, algorithm.threshold_step) == (0.01, 500, 1e-5)
 

@@ -1,5 +1,6 @@
 # AllConv, CIFAR-10, dense, trained as with LinearConv.
 # Published: 1.37M parameters.
+# The authors drop in evaluation too: model.backbone.dropout_in_evaluation=True
 _base_ = [
     '../../../_base_/models/all_conv_cifar.py',
     '../../../_base_/datasets/cifar10_bs50.py',

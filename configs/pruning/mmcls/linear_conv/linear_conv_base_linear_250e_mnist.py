@@ -1,6 +1,9 @@
 # LinearConv on the Base network of the paper, MNIST.
 _base_ = ['dense_base_250e_mnist.py', '../../../_base_/methods/linear_conv_linear.py']
 
+# As the authors' program starts.
+_base_.compression.mutator_cfg.filter_unit_cfg.default_args.start = 'uniform'
+
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
 default_hooks = dict(

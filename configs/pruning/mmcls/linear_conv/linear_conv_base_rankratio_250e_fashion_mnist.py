@@ -1,6 +1,9 @@
 # LinearConv on the Base network of the paper, Fashion-MNIST, combinations of a rank in proportion.
 _base_ = ['dense_base_250e_fashion_mnist.py', '../../../_base_/methods/linear_conv_rankratio.py']
 
+# As the authors' program starts.
+_base_.compression.mutator_cfg.filter_unit_cfg.default_args.start = 'uniform'
+
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
 default_hooks = dict(

@@ -1,6 +1,9 @@
 # LinearConv on VGG-11, CIFAR-10, combinations of rank 1.
 _base_ = ['dense_vgg11_250e_cifar10.py', '../../../_base_/methods/linear_conv_lowrank.py']
 
+# As the authors' program starts.
+_base_.compression.mutator_cfg.filter_unit_cfg.default_args.start = 'uniform'
+
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
 default_hooks = dict(
