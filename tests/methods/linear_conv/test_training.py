@@ -152,9 +152,10 @@ def test_first_steps_are_those_of_the_published_loop(sparse: bool) -> None:
         for name, layer in literal.named_modules():
             if isinstance(layer, Literal):
                 op = ours.get_submodule(name)
-                pairs = [(op.primary, layer.own), (op.combination[0], layer.sums)]
-                for own, other in [*pairs, (op.bias, layer.bias)]:
+                for own, other in [(op.primary, layer.own), (op.combination[0], layer.sums)]:
                     torch.testing.assert_close(own, other, rtol=0, atol=1e-9)
+                # In front of a norm its gradient is rounding alone, which Adam enlarges.
+                torch.testing.assert_close(op.bias, layer.bias, rtol=0, atol=1e-8)
                 if sparse:
                     assert torch.equal(op.mask[0], layer.mask)
                     assert float(op.threshold) == pytest.approx(layer.threshold, abs=1e-12)
