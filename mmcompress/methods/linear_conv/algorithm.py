@@ -94,6 +94,8 @@ class LinearConv(FilterAlgorithm):
                 f"{key} is {value!r}, but no filter unit has variant 'sparse', which it is for; "
                 'leave it out'
             )
+        # Of two values only: a compiled forward pass is made anew for each that it has seen.
+        self._has_losses = True
         # A number on the host decides when to look; the buffer takes it into checkpoints.
         self._passes = 0
         if count_evaluation:
@@ -105,6 +107,7 @@ class LinearConv(FilterAlgorithm):
         if self._clock is None:
             self._check_reach(clock)
         super().tick(clock)
+        self._has_losses = (clock.iteration + 1) % self.loss_interval == 0
         if self.count_evaluation:
             self._count_pass()
         elif clock.iteration and clock.iteration % self.mask_interval == 0:
@@ -124,8 +127,7 @@ class LinearConv(FilterAlgorithm):
     def own_losses(self) -> dict[str, Tensor]:
         """The base class's; from time to time ``loss_correlation`` and ``loss_l1``."""
         losses = super().own_losses()
-        iteration = -1 if self._clock is None else self._clock.iteration
-        if (iteration + 1) % self.loss_interval:
+        if not self._has_losses:
             return losses
         if self.correlation:
             primaries = [(op.primary, op.sets) for op in self._ops()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 import mmcompress  # noqa: F401  (repairs old dependencies before they are imported)
 
@@ -209,6 +210,25 @@ def test_losses_of_every_third_batch():
     assert named == [[], [], both, [], [], both, []]
     losses = algorithm.own_losses()
     assert losses == {}
+
+
+@pytest.mark.parametrize('variant', ['linear', 'sparse'])
+def test_forward_pass_is_compiled_twice(variant):
+    """With the losses of the method and without them; not anew at every iteration."""
+    algorithm = build(losses=dict(loss_interval=3), variant=variant, **VARIANTS[variant])
+    graphs = CompileCounter()
+    torch._dynamo.reset()
+    # The target of mmengine's `compile=True`.
+    forward = torch.compile(algorithm.forward, backend=graphs)
+    counts, sizes = [], []
+    for index in range(9):
+        algorithm.tick(Clock(0, index, 1, 9, index == 0))
+        sizes.append(len(forward(torch.randn(2, 3, 6, 6), mode='loss')))
+        counts.append(graphs.frame_count)
+    own = 2 if variant == 'sparse' else 1
+    assert sizes == [1, 1, 1 + own] * 3
+    # All that there is to compile has been by the end of the first three.
+    assert counts[8] == counts[2] > 0
 
 
 def test_values_of_the_losses():
