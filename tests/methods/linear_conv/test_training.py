@@ -141,7 +141,7 @@ def test_first_steps_are_those_of_the_published_loop(sparse: bool) -> None:
         loss.backward()
         optimizer.step()
 
-        assert float(found['loss']) == pytest.approx(loss.item(), rel=0, abs=1e-9)
+        assert found['loss'].item() == pytest.approx(loss.item(), rel=0, abs=1e-9)
         if step % EVERY == EVERY - 1:
             algorithm.eval()
             literal.eval()
