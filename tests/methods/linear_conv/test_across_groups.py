@@ -15,8 +15,8 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
 from mmcompress.core import CompressionError
-from mmcompress.core.factors import factored_state, materialise
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.factors import factored_state, materialise
+from mmcompress.core.export.static import to_static
 from mmcompress.methods.linear_conv.op import LinearConv2d
 from mmcompress.methods.linear_conv.storage import linear_conv_factors, stored
 
