@@ -97,8 +97,7 @@ def modules(path):
     return {
         name
         for name in imports(path)
-        if (inside(name, 'mmcompress')
-        and (ROOT.parent / Path(*name.split('.'))).is_dir())
+        if (inside(name, 'mmcompress') and (ROOT.parent / Path(*name.split('.'))).is_dir())
         or (ROOT.parent / Path(*name.split('.'))).with_suffix('.py').is_file()
     }
 

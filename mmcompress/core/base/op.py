@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -43,6 +44,18 @@ class Op(nn.Module, ABC):
         What ops share is the same tensor in the answer of each of them.
         """
         return {key: value.detach() for key, value in self.to_static().state_dict().items()}
+
+    def recipe(self) -> dict[str, Any] | None:
+        """How the weight of the static layer is made of :meth:`stored`; JSON.
+
+        Its ``type`` names a function registered in ``TASK_UTILS``, ``shape`` is that of the
+        weight, and all but the type are keyword arguments of the function, which is called with
+        the tensors first.
+
+        Returns:
+            ``None`` where a file holds the static layers themselves.
+        """
+        return None
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
         """Complete the weights of a dense layer: keys that they lack keep their current value.

@@ -18,6 +18,7 @@ from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.partial_add import partial_adds_of
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in
@@ -156,7 +157,7 @@ def export(
 
 def _check_plain(static: nn.Module) -> None:
     for name, module in static.named_modules():
-        if type(module).__module__.startswith('mmcompress.methods'):
+        if isinstance(module, Op):
             raise CompressionError(
                 f'{name} is still a {type(module).__name__} in the exported model; the op needs '
                 'a method `to_static`'

@@ -1,8 +1,7 @@
 """Weights that are stored as the factors they are made of, and made again when they are loaded.
 
-An op offers factors with a method ``stored_factors() -> (spec, tensors)``. The spec is JSON: its
-``type`` names a function registered in ``TASK_UTILS``, ``shape`` is that of the weight, and all but
-the type are keyword arguments of the function, which is called with the tensors first.
+The factors are what an op answers to ``stored()``, and how they are multiplied what it answers to
+``recipe()``; see :class:`~mmcompress.core.base.op.Op`.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError, first_line, nearest
 from mmcompress.registry import TASK_UTILS
 
@@ -37,7 +37,7 @@ def factored_state(architecture: nn.Module, static: nn.Module) -> tuple[State, S
         CompressionError: If no op has factors.
     """
     modules = architecture.named_modules()
-    ops = {name: op for name, op in modules if hasattr(op, 'stored_factors')}
+    ops = {name: op for name, op in modules if isinstance(op, Op) and op.recipe() is not None}
     if not ops:
         raise CompressionError(
             "store is 'factors', but the layers of this method have none that their "
@@ -50,7 +50,7 @@ def factored_state(architecture: nn.Module, static: nn.Module) -> tuple[State, S
         if leaf != 'weight' or layer not in ops:
             state[key] = value.cpu()
             continue
-        spec, tensors = ops[layer].stored_factors()
+        spec, tensors = ops[layer].recipe(), ops[layer].stored()
         if sum(t.nbytes for t in tensors.values()) >= value.nbytes:
             state[key] = value.cpu()
             continue

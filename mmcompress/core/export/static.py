@@ -13,6 +13,7 @@ from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.op import Op
 from mmcompress.core.base.units_file import load_json
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, keep_evenly, narrow
@@ -101,7 +102,7 @@ def is_sub_model(cfg: dict) -> bool:
 def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = None) -> BaseModel:
     """A copy of an algorithm's architecture in which every op is a plain torch layer.
 
-    An op is a module with a method ``to_static`` that returns its plain replacement.
+    Ops are modules of :class:`~mmcompress.core.base.op.Op`, of whatever package.
 
     Args:
         algorithm: The algorithm, usually a trained one; left as it is.
@@ -115,7 +116,7 @@ def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = No
         forms = algorithm.mutator.static_forms(algorithm.architecture)
     model = copy.deepcopy(algorithm.architecture)
     for name, module in list(model.named_modules()):
-        if hasattr(module, 'to_static'):
+        if isinstance(module, Op):
             form = [forms[name]] if name in forms else []
             replace_everywhere(model, name, module.to_static(*form))
     algorithm.mutator.finish_static(model)

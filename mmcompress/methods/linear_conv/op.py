@@ -14,7 +14,7 @@ from mmcompress.registry import MODELS
 from .filters import materialise
 from .remembered import Remembered
 from .settings import Settings
-from .storage import stored
+from .storage import pack
 from .threshold import keep_mask, next_threshold, sparsity
 
 #: Bound of the authors' combinations and biases at the start.
@@ -162,9 +162,14 @@ class LinearConv2d(FilterOp):
 
     # What is stored, and what is static
 
-    def stored_factors(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """See :func:`~mmcompress.core.export.factors.factored_state`."""
-        return stored(self)
+    def stored(self) -> dict[str, Tensor]:
+        """See the base class; of sparse combinations, what is left and a bit for each entry."""
+        factors = {name: getattr(self, name) for name in self.factors}
+        return pack(factors, self.mask if self.is_sparse else None, self.order)
+
+    def recipe(self) -> dict[str, Any]:
+        """See the base class."""
+        return dict(type='LinearConvFactors', shape=list(self.dense_shape), groups=self.sets)
 
     @torch.no_grad()
     def count_stored(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,29 +14,30 @@ from mmcompress.registry import TASK_UTILS
 
 from .filters import materialise
 
-if TYPE_CHECKING:
-    from .op import LinearConv2d
-
 #: The largest number that fits into 16 bits.
 MOST_SHORT = torch.iinfo(torch.int16).max
 
 
-def stored(op: LinearConv2d) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The spec of an op's weight, and the tensors to store.
+def pack(factors: dict[str, Tensor], mask: Tensor | None, order: Tensor) -> dict[str, Tensor]:
+    """What to store of a layer.
+
+    Args:
+        factors: ``primary``; and ``combination``, or ``left`` and ``right``.
+        mask: Of sparse combinations, the entries that count.
+        order: ``int64[n]``, for each filter its row in the stack of all.
 
     Returns:
-        Settings of :func:`linear_conv_factors`; and ``primary``; ``combination``, or ``left`` and
-        ``right``, or of sparse combinations ``mask``, a bit each, and ``values``, those that are
+        The factors; of sparse combinations ``mask``, a bit each, and ``values``, those that are
         left; ``order`` unless filters are in order.
     """
-    tensors = {name: getattr(op, name).detach() for name in op.factors}
-    if op.is_sparse:
-        tensors['values'] = tensors.pop('combination')[op.mask]
-        tensors['mask'] = pack_mask(op.mask)
-    n = op.dense_shape[0]
-    if not torch.equal(op.order, torch.arange(n, device=op.order.device)):
-        tensors['order'] = op.order.to(torch.int16 if n <= MOST_SHORT else torch.int32)
-    return dict(type='LinearConvFactors', shape=list(op.dense_shape), groups=op.sets), tensors
+    tensors = {name: tensor.detach() for name, tensor in factors.items()}
+    if mask is not None:
+        tensors['values'] = tensors.pop('combination')[mask]
+        tensors['mask'] = pack_mask(mask)
+    n = len(order)
+    if not torch.equal(order, torch.arange(n, device=order.device)):
+        tensors['order'] = order.to(torch.int16 if n <= MOST_SHORT else torch.int32)
+    return tensors
 
 
 @TASK_UTILS.register_module(name='LinearConvFactors')
@@ -46,7 +46,7 @@ def linear_conv_factors(tensors: dict[str, Tensor], shape: Sequence[int], groups
     """The weight of a layer, ``Tensor[n, c', kh, kw]``, rounded once.
 
     Args:
-        tensors: As :func:`stored` gives them.
+        tensors: As :func:`pack` gives them.
         shape: Of the weight.
         groups: ``G``: 1 where filters are combined across the groups of the convolution.
 

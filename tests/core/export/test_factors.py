@@ -14,6 +14,7 @@ from torch import nn
 import mmcompress
 from mmcompress.core import CompressionAlgorithm, CompressionError, sub_model
 from mmcompress.core.base.mutator import Mutator
+from mmcompress.core.base.op import Op
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.export import export
 from mmcompress.core.export.factors import check_specs, factored_state, materialise
@@ -32,7 +33,7 @@ def toy_factors(tensors, shape, scale):
     return scale * (tensors['column'] * tensors['row']).reshape(-1, *shape[1:])
 
 
-class ToyConv(nn.Conv2d):
+class ToyConv(Op, nn.Conv2d):
     """A convolution whose filters are all multiples of one."""
 
     def make(self):
@@ -42,19 +43,19 @@ class ToyConv(nn.Conv2d):
         self.row = nn.Parameter(torch.randn(10, self.in_channels * 9)[3:4])
         return self
 
-    def stored_factors(self):
-        n, c = self.out_channels, self.in_channels
-        spec = dict(type='ToyFactors', shape=[n, c, 3, 3], scale=0.5)
-        return spec, dict(column=self.column, row=self.row)
+    def recipe(self):
+        return dict(type='ToyFactors', shape=[self.out_channels, self.in_channels, 3, 3], scale=0.5)
+
+    def stored(self):
+        return dict(column=self.column, row=self.row)
 
     def filters(self):
-        spec, tensors = self.stored_factors()
-        return toy_factors(tensors, spec['shape'], spec['scale'])
+        return toy_factors(self.stored(), [self.out_channels, self.in_channels, 3, 3], 0.5)
 
     def forward(self, x):
         return self._conv_forward(x, self.filters(), self.bias)
 
-    def to_static(self):
+    def to_static(self, form=None):
         conv = nn.Conv2d(self.in_channels, self.out_channels, 3, self.stride, self.padding)
         conv.weight.data, conv.bias.data = self.filters().data, self.bias.data
         return conv
@@ -219,16 +220,8 @@ def test_specs_of_nothing():
 
 
 def test_a_wrong_factor_is_noticed_before_anything_is_written(trained, cfg, tmp_path, monkeypatch):
-    right = ToyConv.stored_factors
-
-    def wrong(op):
-        spec, tensors = right(op)
-        return dict(spec, scale=0.51), tensors
-
-    monkeypatch.setattr(
-        ToyConv, 'filters', lambda op: toy_factors(right(op)[1], right(op)[0]['shape'], 0.5)
-    )
-    monkeypatch.setattr(ToyConv, 'stored_factors', wrong)
+    right = ToyConv.recipe
+    monkeypatch.setattr(ToyConv, 'recipe', lambda op: dict(right(op), scale=0.51))
     refuses(trained, cfg, tmp_path, 'differs from the trained one.*nothing was written')
 
 

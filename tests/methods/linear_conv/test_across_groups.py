@@ -18,7 +18,7 @@ from mmcompress.core import CompressionError
 from mmcompress.core.export.factors import factored_state, materialise
 from mmcompress.core.export.static import to_static
 from mmcompress.methods.linear_conv.op import LinearConv2d
-from mmcompress.methods.linear_conv.storage import linear_conv_factors, stored
+from mmcompress.methods.linear_conv.storage import linear_conv_factors
 
 VARIANTS = {
     'linear': dict(),
@@ -106,7 +106,7 @@ def test_static_layer_storage_and_counts(case, variant):
     assert static.weight.shape == conv.weight.shape
     torch.testing.assert_close(static(x), expected, rtol=0, atol=1e-10)
 
-    spec, tensors = stored(op)
+    spec, tensors = op.recipe(), op.stored()
     assert spec.pop('type') == 'LinearConvFactors'
     assert torch.equal(linear_conv_factors(tensors, **spec), static.weight)
 
@@ -244,7 +244,7 @@ def test_stored_factors_of_a_network(variant):
         if op.is_sparse:
             op.mask.copy_(torch.rand(op.mask.shape) < 0.5)
     static = to_static(algorithm)
-    state, specs = factored_state(algorithm, static)
+    state, specs = factored_state(algorithm.architecture, static)
     assert 'backbone.grouped' in specs
     again = materialise(state, specs)
     for key, value in static.state_dict().items():

@@ -11,7 +11,6 @@ from mmcompress.methods.linear_conv import LinearConv2d
 from mmcompress.methods.linear_conv.storage import (
     linear_conv_factors,
     pack_mask,
-    stored,
     unpack_mask,
 )
 
@@ -53,7 +52,7 @@ def test_the_weight_of_a_static_layer(variant, groups):
     op = op_of(variant, groups)
     if variant == 'sparse':
         op.mask.copy_(torch.rand(op.mask.shape) > 0.5)
-    spec, tensors = stored(op)
+    spec, tensors = op.recipe(), op.stored()
     assert spec == dict(type='LinearConvFactors', shape=list(op.dense_shape), groups=groups)
     weight = linear_conv_factors(tensors, spec['shape'], spec['groups'])
     assert weight.dtype == torch.float32
@@ -65,7 +64,7 @@ def test_only_what_is_left_is_stored():
     op = op_of('sparse')
     op.mask.fill_(False)
     op.mask[0, 2, 3] = op.mask[0, 5, 1] = True
-    tensors = stored(op)[1]
+    tensors = op.stored()
     assert set(tensors) == {'primary', 'values', 'mask'}
     expected = op.combination.detach()[0, [2, 5], [3, 1]]
     assert torch.equal(tensors['values'], expected)
@@ -80,9 +79,9 @@ def test_only_what_is_left_is_stored():
 )
 def test_the_order_is_stored_where_there_is_one(filters, dtype):
     op = LinearConv2d(nn.Conv2d(1, filters, 1), variant='lowrank', rank=1, primary_ratio=0.001)
-    assert 'order' not in stored(op)[1]
+    assert 'order' not in op.stored()
     op.order.copy_(torch.randperm(filters))
-    spec, tensors = stored(op)
+    spec, tensors = op.recipe(), op.stored()
     assert tensors['order'].dtype == dtype
     weight = linear_conv_factors(tensors, spec['shape'], 1)
     assert torch.equal(weight, op.to_static().weight)
@@ -90,6 +89,6 @@ def test_the_order_is_stored_where_there_is_one(filters, dtype):
 
 def test_double_precision_stays():
     op = op_of('linear').double()
-    weight = linear_conv_factors(stored(op)[1], op.dense_shape, 1)
+    weight = linear_conv_factors(op.stored(), op.dense_shape, 1)
     assert weight.dtype == torch.float64
     assert torch.equal(weight, op.filters())
