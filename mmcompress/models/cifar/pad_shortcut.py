@@ -22,6 +22,8 @@ class PadShortcut(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of the output, at least ``in_channels``.
         stride: Spatial subsampling step.
+        pool: Whether to average ``stride x stride`` pixels instead of taking the first of them, as
+            the filter basis authors do. At an odd border the average is of what is there.
 
     Attributes:
         source: ``LongTensor[out_channels]``; the input channel that feeds each output channel, or
@@ -38,7 +40,9 @@ class PadShortcut(nn.Module):
 
     source: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 2, pool: bool = False
+    ) -> None:
         super().__init__()
         if out_channels < in_channels:
             raise ValueError(
@@ -48,6 +52,7 @@ class PadShortcut(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.stride = stride
+        self.pool = pool
         front = (out_channels - in_channels) // 2
         source = torch.full((out_channels,), -1, dtype=torch.long)
         source[front : front + in_channels] = torch.arange(in_channels)
@@ -58,7 +63,10 @@ class PadShortcut(nn.Module):
 
         ``H' = ceil(H / stride)`` and likewise ``W'``.
         """
-        x = x[:, :, :: self.stride, :: self.stride]
+        if self.pool:
+            x = F.avg_pool2d(x, self.stride, ceil_mode=True)
+        else:
+            x = x[:, :, :: self.stride, :: self.stride]
         # One zero channel in front makes "no source" (-1) an ordinary index: no branch on data,
         # and nothing that an exporter cannot follow.
         x = F.pad(x, (0, 0, 0, 0, 1, 0))
@@ -91,4 +99,5 @@ class PadShortcut(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the widths, as torch's layers do."""
-        return f'{self.in_channels}, {self.out_channels}, stride={self.stride}'
+        pool = ', pool=True' if self.pool else ''
+        return f'{self.in_channels}, {self.out_channels}, stride={self.stride}{pool}'

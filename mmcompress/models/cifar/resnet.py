@@ -20,8 +20,8 @@ def _conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = 
 def _build_shortcut(kind: str, in_channels: int, out_channels: int, stride: int) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    if kind == 'pad':
-        return PadShortcut(in_channels, out_channels, stride)
+    if kind in ('pad', 'pool'):
+        return PadShortcut(in_channels, out_channels, stride, pool=kind == 'pool')
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -35,7 +35,8 @@ class CIFARBasicBlock(nn.Module):
         in_channels: Channels of the input.
         out_channels: Channels of both convolutions.
         stride: Stride of the first convolution and of the shortcut.
-        shortcut: ``'pad'`` or ``'projection'``; where the shapes agree it is the identity.
+        shortcut: ``'pad'``, ``'pool'`` or ``'projection'``; where the shapes agree it is the
+            identity.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str) -> None:
@@ -63,8 +64,9 @@ class CIFARResNet(BaseModule):
 
     Args:
         depth: 6n + 2; the papers use 20, 32, 56 and 110.
-        shortcut: What joins two stages: ``'pad'`` (subsampling and zero channels, no parameters)
-            or ``'projection'`` (1x1 convolution and batch norm).
+        shortcut: What joins two stages: ``'pad'`` (subsampling and zero channels, no parameters),
+            ``'pool'`` (the average of 2x2 pixels and zero channels; so in the filter-basis
+            authors' code) or ``'projection'`` (1x1 convolution and batch norm).
         stem_bias: Whether the stem convolution has a bias; so in the filter-basis authors' code,
             whose ResNet-56 therefore counts 853,034 parameters instead of 853,018.
         in_channels: Channels of the image.
@@ -79,7 +81,7 @@ class CIFARResNet(BaseModule):
     """
 
     widths = (16, 32, 64)
-    shortcuts = ('pad', 'projection')
+    shortcuts = ('pad', 'pool', 'projection')
 
     def __init__(
         self,

@@ -19,6 +19,37 @@ def test_equals_the_published_shortcut(planes, side):
     assert torch.equal(shortcut(x), _published(x, planes))
 
 
+@pytest.mark.parametrize(('planes', 'side'), [(32, 8), (64, 14)])
+def test_averages_as_the_filter_basis_authors(planes, side):
+    x = torch.randn(2, planes // 2, side, side, dtype=torch.double, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    quarters = [y[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    c = planes // 4
+    expected = F.pad(sum(quarters) / 4, (0, 0, 0, 0, c, c))
+    out = PadShortcut(planes // 2, planes, stride=2, pool=True)(x)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    upstream = torch.randn_like(out)
+    out.backward(upstream)
+    expected.backward(upstream)
+    torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-12)
+
+
+def test_the_average_at_an_odd_border():
+    x = torch.arange(9.0).view(1, 1, 3, 3)
+    out = PadShortcut(1, 1, pool=True)(x)
+    assert out.flatten().tolist() == [2.0, 3.5, 6.5, 8.0]
+
+
+def test_narrowing_is_the_same_with_an_average():
+    x = torch.randn(1, 8, 6, 6)
+    shortcut = PadShortcut(8, 16, pool=True)
+    dense = shortcut(x)
+    keep = torch.tensor([4, 6, 11, 15])
+    shortcut.narrow(out_keep=keep)
+    assert torch.equal(shortcut(x), dense[:, keep])
+    assert 'pool=True' in repr(shortcut)
+
+
 def test_has_no_parameters_and_one_integer_buffer():
     shortcut = PadShortcut(4, 8)
     assert list(shortcut.parameters()) == []
@@ -92,14 +123,15 @@ def test_rejects_fewer_output_channels():
         PadShortcut(16, 8)
 
 
-def test_onnx(tmp_path):
+@pytest.mark.parametrize('pool', [False, True])
+def test_onnx(tmp_path, pool):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    shortcut = PadShortcut(8, 16).eval()
+    shortcut = PadShortcut(8, 16, pool=pool).eval()
     shortcut.narrow(torch.tensor([1, 4, 7]), torch.tensor([0, 5, 8, 11]))
     x = torch.randn(2, 3, 6, 6)
     path = tmp_path / 'shortcut.onnx'
     torch.onnx.export(shortcut, (x,), path, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    assert torch.equal(torch.from_numpy(out), shortcut(x))
+    torch.testing.assert_close(torch.from_numpy(out), shortcut(x), rtol=0, atol=1e-6 * pool)

@@ -61,8 +61,11 @@ def test_forward_returns_a_tuple_of_the_last_map(shortcut):
 
 def test_shortcuts_sit_where_stages_begin():
     model = CIFARResNet(32)
-    pads = {name for name, m in model.named_modules() if isinstance(m, PadShortcut)}
-    assert pads == {'layer2.0.shortcut', 'layer3.0.shortcut'}
+    pads = {name: m for name, m in model.named_modules() if isinstance(m, PadShortcut)}
+    assert pads.keys() == {'layer2.0.shortcut', 'layer3.0.shortcut'}
+    assert not any(pad.pool for pad in pads.values())
+    pools = [m for m in CIFARResNet(32, 'pool').modules() if isinstance(m, PadShortcut)]
+    assert [pad.pool for pad in pools] == [True, True]
     assert isinstance(model.layer1[0].shortcut, nn.Identity)
 
 
