@@ -41,6 +41,27 @@ class CIFARDenseLayer(nn.Module):
         return torch.cat((x, self.body(x)), dim=1)
 
 
+class ResidualTransition(nn.Module):
+    """Two 1x1 convolutions with few channels between, a shortcut around them, and pooling.
+
+    Args:
+        channels: Channels of the input, and of the output.
+        reduction: Part of them that the first convolution leaves.
+    """
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(channels, channels // reduction, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels // reduction, channels, 1, bias=False)
+        self.pool = nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``Tensor[N, channels, H, W]`` to ``Tensor[N, channels, H / 2, W / 2]``."""
+        return self.pool(self.conv2(self.conv1(self.relu(self.bn(x)))) + x)
+
+
 def _transition(in_channels: int, out_channels: int) -> nn.Sequential:
     chain = nn.Sequential()
     chain.add_module('bn', nn.BatchNorm2d(in_channels))
@@ -63,8 +84,15 @@ class CIFARDenseNet(BaseModule):
         growth: Channels that a layer adds.
         bottleneck: Whether layers have a 1x1 convolution in front of their 3x3 convolution.
         compression: Share of the channels that transitions between blocks keep.
+        transition_reduction: ``None`` for a transition of one 1x1 convolution. A number t for two
+            of them, with c / t of the c channels between, and a shortcut around both: the filter
+            basis authors' ``transition_group``. It keeps all channels, so ``compression`` is 1.
         in_channels: Channels of the image.
         init_cfg: mmengine's initialization config.
+
+    Raises:
+        ValueError: If ``transition_reduction`` is no positive integer, or ``compression`` isn't 1
+            beside it.
 
     Example:
         >>> CIFARDenseNet((12, 12, 12), growth=12)(torch.rand(1, 3, 32, 32))[-1].shape
@@ -77,10 +105,22 @@ class CIFARDenseNet(BaseModule):
         growth: int,
         bottleneck: bool = False,
         compression: float = 1.0,
+        transition_reduction: int | None = None,
         in_channels: int = 3,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
+        if transition_reduction is not None:
+            if type(transition_reduction) is not int or transition_reduction < 1:
+                raise ValueError(
+                    f'transition_reduction={transition_reduction!r} is neither None nor a positive '
+                    'integer.'
+                )
+            if compression != 1:
+                raise ValueError(
+                    f'compression={compression} leaves the shortcut around a transition '
+                    f'(transition_reduction={transition_reduction}) other channels; it has to be 1.'
+                )
         channels = 2 * growth
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         self.blocks = []
@@ -92,7 +132,11 @@ class CIFARDenseNet(BaseModule):
             self._append(f'layer{index}', block)
             if index < len(depths):
                 narrowed = int(compression * channels)
-                self._append(f'transition{index}', _transition(channels, narrowed))
+                if transition_reduction is None:
+                    transition = _transition(channels, narrowed)
+                else:
+                    transition = ResidualTransition(channels, transition_reduction)
+                self._append(f'transition{index}', transition)
                 channels = narrowed
         self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)

@@ -36,6 +36,33 @@ def test_forward_returns_a_tuple_of_the_last_map():
     assert [tuple(x.shape) for x in out] == [(2, 14, 8, 8)]
 
 
+@pytest.mark.parametrize('reduction', [1, 6])
+def test_residual_transitions(reduction):
+    """Two convolutions with few channels between, a shortcut, and the mean of 2x2 pixels."""
+    model = CIFARDenseNet((1, 1), growth=12, transition_reduction=reduction).double().eval()
+    plain = CIFARDenseNet((1, 1), growth=12)
+    added = 2 * 36 * 36 // reduction - 36 * 36
+    assert _params(model, 1, 1) - _params(plain, 1, 1) == added
+    layer = model.transition1
+    x = torch.randn(2, 36, 6, 6, dtype=torch.double)
+    inner = layer.conv2(layer.conv1(layer.bn(x).relu())) + x
+    quarters = [inner[:, :, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    torch.testing.assert_close(layer(x), sum(quarters) / 4)
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(transition_reduction=0), 'transition_reduction=0'),
+        (dict(transition_reduction=True), 'transition_reduction=True'),
+        (dict(transition_reduction=6, compression=0.5), 'compression=0.5'),
+    ],
+)
+def test_errors_name_what_was_found(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        CIFARDenseNet((1, 1), growth=12, **kwargs)
+
+
 @pytest.mark.parametrize('bottleneck', [False, True])
 def test_layer_appends_its_output_to_the_input(bottleneck):
     model = CIFARDenseNet((2,), growth=4, bottleneck=bottleneck).eval()
