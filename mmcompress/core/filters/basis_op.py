@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,8 @@ from .op import MERGED, FilterOp, Static, double
 
 #: The other static form of an op: a basis convolution and a 1x1 behind it.
 FACTORED = 'factored'
+#: Kernels that coefficients can have.
+COEFFICIENT_KERNELS = (1, 3)
 
 
 class BasisConv2d(FilterOp):
@@ -39,16 +42,22 @@ class BasisConv2d(FilterOp):
         coefficient_bias: Whether it has a bias; by default as ``conv`` has.
         norm_cfg: Batch norm between the two, as OpenMMLab configures it.
         act_cfg: Activation behind that.
+        act: The module to run as that activation, one of the architecture, which has its
+            parameters and saves them; by default one of the op's own. A static model gets a copy.
+        coefficient_kernel: 1, or 3 for coefficients that see the 3x3 neighbourhood of a position.
+            The op then is no convolution of the dense kernel's size, and has no merged form.
+        coefficient_start: How they start, one of :data:`STARTS`.
 
     Attributes:
-        coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups, or ``None``.
+        coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups (or 3x3), or
+            ``None``.
         bias: ``Tensor[n]`` or ``None``.
         merge_from: From so many positions in the output on, over all images, the forward pass
             runs the merged kernel: the same, and less work; ``inf`` for never.
 
     Raises:
-        CompressionError: If the norm is no batch norm with statistics, or there are settings for
-            coefficients where there are none.
+        CompressionError: If the norm is no batch norm with statistics, ``act`` is not what
+            ``act_cfg`` says, or there are settings for coefficients where there are none.
     """
 
     factors = ('coefficients',)
@@ -64,6 +73,9 @@ class BasisConv2d(FilterOp):
         coefficient_bias: bool | None = None,
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
+        act: nn.Module | None = None,
+        coefficient_kernel: int = 1,
+        coefficient_start: str = 'fan_out',
     ) -> None:
         super().__init__(conv)
         self.out_channels = conv.out_channels if coefficients else maps
@@ -75,13 +87,24 @@ class BasisConv2d(FilterOp):
                 'to None where coefficients=False'
             )
         self.norm = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
-        self.act = None if act_cfg is None else _activation(act_cfg).to(like)
+        own = None if act_cfg is None else _activation(act_cfg).to(like)
+        if act is None:
+            self.act = own
+        elif repr(act) != repr(own):
+            raise CompressionError(
+                f'act_cfg is {act_cfg!r}, but the module that it is to share is {act!r}'
+            )
+        else:
+            # A link that isn't registered, as that to the owner: the module stays where it is.
+            self.__dict__['act'] = act
         self.act_cfg = None if act_cfg is None else dict(act_cfg)
-        self.coefficients = None
+        self.coefficients, self.coefficient_kernel = None, coefficient_kernel
         if coefficients:
-            shape = (conv.out_channels, maps // conv.groups, 1, 1)
-            self.coefficients = nn.Parameter(like.new_empty(shape))
-            nn.init.kaiming_normal_(self.coefficients, mode='fan_out', nonlinearity='relu')
+            kernel = (coefficient_kernel, coefficient_kernel)
+            self.coefficients = nn.Parameter(
+                like.new_empty(conv.out_channels, maps // conv.groups, *kernel)
+            )
+            fill(self.coefficients, coefficient_start)
         has_bias = conv.bias is not None
         if coefficient_bias is False and has_bias:
             raise CompressionError(
@@ -121,7 +144,8 @@ class BasisConv2d(FilterOp):
         if self.act is not None:
             x = self.act(x)
         if self.coefficients is not None:
-            return F.conv2d(x, self.coefficients, self.bias, groups=self.groups)
+            padding = self.coefficient_kernel // 2
+            return F.conv2d(x, self.coefficients, self.bias, padding=padding, groups=self.groups)
         return x if self.bias is None else x + self.bias.view(1, -1, 1, 1)
 
     def merges(self, shape: Sequence[int]) -> bool:
@@ -162,10 +186,16 @@ class BasisConv2d(FilterOp):
     @property
     def is_linear(self) -> bool:
         """Whether the op is one convolution in disguise, in training too."""
-        return self.norm is None and self.act is None
+        return self.norm is None and self.act is None and self.coefficient_kernel == 1
 
     def filters(self) -> Tensor:
-        """The merged kernel, ``Tensor[n, c / G, kh, kw]``; norm and activation left out."""
+        """The merged kernel, ``Tensor[n, c / G, kh, kw]``; norm and activation left out.
+
+        Raises:
+            ValueError: If coefficients are larger than 1x1, with which there is none of that size.
+        """
+        if self.coefficient_kernel > 1:
+            raise ValueError('3x3 coefficients make no kernel of the dense size')
         basis = self.basis()
         return basis if self.coefficients is None else self._combine(basis, self.coefficients)
 
@@ -192,7 +222,8 @@ class BasisConv2d(FilterOp):
     @property
     def forms(self) -> tuple[str, ...]:
         """The forms that :meth:`to_static` can give; at equal cost the first is the better one."""
-        merges = self.coefficients is not None and self.act is None
+        has_any = self.coefficients is not None
+        merges = has_any and self.act is None and self.coefficient_kernel == 1
         return (MERGED, FACTORED) if merges else (FACTORED,)
 
     def cost(self, form: str) -> int:
@@ -221,10 +252,12 @@ class BasisConv2d(FilterOp):
             type='Conv2d',
             in_channels=self.maps,
             out_channels=self.out_channels,
-            kernel_size=1,
+            kernel_size=self.coefficient_kernel,
             groups=self.groups,
             bias=bias is not None,
         )
+        if self.coefficient_kernel > 1:
+            last['padding'] = self.coefficient_kernel // 2
         return [*layers, last], [*weights, dict(weight=combine, bias=bias)]
 
     def _static_basis(self, basis: Tensor, offset: Tensor | None) -> Static:
@@ -248,6 +281,44 @@ class BasisConv2d(FilterOp):
     def extra_repr(self) -> str:
         """Settings of the convolution, and the number of maps."""
         return f'{super().extra_repr()}, maps={self.maps}'
+
+
+def _uniform(weight: Tensor) -> None:
+    nn.init.kaiming_uniform_(weight, nonlinearity='relu')
+
+
+def _as_torch(weight: Tensor) -> None:
+    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+
+
+def _fan_in(weight: Tensor) -> None:
+    nn.init.kaiming_normal_(weight, mode='fan_in', nonlinearity='relu')
+
+
+def _fan_out(weight: Tensor) -> None:
+    nn.init.kaiming_normal_(weight, mode='fan_out', nonlinearity='relu')
+
+
+#: Random numbers that weights can start from: He et al.'s normal ones of variance 2 / fan, uniform
+#: ones of variance 2 / fan in, and those of a new ``nn.Conv2d``, uniform of variance
+#: 1 / (3 fan in).
+STARTS: dict[str, Callable[[Tensor], None]] = dict(
+    fan_out=_fan_out, fan_in=_fan_in, uniform=_uniform, torch=_as_torch
+)
+
+
+@torch.no_grad()
+def fill(weight: Tensor, start: str) -> None:
+    """Fill a weight with the random numbers that it starts from, in place.
+
+    Args:
+        weight: Of a convolution, ``Tensor[n, c, kh, kw]``; its fan in is ``c kh kw``, its fan out
+            ``n kh kw``.
+        start: One of :data:`STARTS`.
+
+    Source: He et al., "Delving Deep into Rectifiers", ICCV 2015.
+    """
+    STARTS[start](weight)
 
 
 def _activation(act_cfg: dict) -> nn.Module:

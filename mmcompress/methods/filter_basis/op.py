@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmcompress.core.filters.basis_op import BasisConv2d
+from mmcompress.core.basis_op import BasisConv2d, fill
 from mmcompress.registry import MODELS
 
 #: Up to so many channels, images of one group are no work for the convolutions of a CPU, and
@@ -25,7 +25,8 @@ class FilterBasisConv2d(BasisConv2d):
         basis_size: ``s``, a divisor of the channels that a filter of ``conv`` sees.
         slice_of: Channels that the shared basis has where this layer uses only the first ``s``.
         basis_bias: Whether the basis convolution has a bias, of this layer alone.
-        **kwargs: See :class:`~mmcompress.core.filters.basis_op.BasisConv2d`.
+        basis_start: How the basis starts, one of :data:`~mmcompress.core.basis_op.STARTS`.
+        **kwargs: See :class:`~mmcompress.core.basis_op.BasisConv2d`.
 
     Attributes:
         shared_basis: ``Tensor[b, s, kh, kw]``, of the owner.
@@ -44,6 +45,7 @@ class FilterBasisConv2d(BasisConv2d):
         basis_size: int,
         slice_of: int | None = None,
         basis_bias: bool = False,
+        basis_start: str = 'fan_out',
         **kwargs: object,
     ) -> None:
         parts = conv.in_channels // basis_size
@@ -53,7 +55,7 @@ class FilterBasisConv2d(BasisConv2d):
         if self._owner is None:
             shape = (num_filters, slice_of or basis_size, *conv.kernel_size)
             self.shared_basis = nn.Parameter(like.new_empty(shape))
-            nn.init.kaiming_normal_(self.shared_basis, mode='fan_out', nonlinearity='relu')
+            fill(self.shared_basis, basis_start)
         self.basis_bias = nn.Parameter(like.new_zeros(num_filters)) if basis_bias else None
 
     @property

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.filters.basis_op import BasisConv2d
-from mmcompress.core.filters.unit import FilterUnit
+from mmcompress.core.basis_op import COEFFICIENT_KERNELS, STARTS, BasisConv2d
+from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.filter_op import FilterOp
+from mmcompress.core.filter_unit import FilterUnit
 from mmcompress.registry import MODELS
 
 from .init import fit_filter_basis
@@ -17,6 +18,8 @@ from .op import FilterBasisConv2d
 
 #: ``basis_size`` of a unit whose layers use as many channels of the basis as they have.
 SLICE = 'slice'
+#: Key of an ``act_cfg`` that names the module of the architecture to run.
+SHARED = 'shared'
 
 
 @MODELS.register_module()
@@ -32,8 +35,15 @@ class FilterBasisUnit(FilterUnit):
         num_filters: ``b``; ``None`` takes as many as ``choice`` leaves parameters for.
         basis_bias: Whether every layer adds a bias of its own behind the basis.
         coefficient_bias: Whether the 1x1 convolutions have a bias; ``None`` as the dense ones.
+        coefficient_kernel: 1, or 3 for 3x3 convolutions in their place (the authors' ``k_size2``).
         norm_cfg: Batch norm between basis and 1x1, of every layer.
-        act_cfg: Activation behind it.
+        act_cfg: Activation behind it. With ``shared``, the name of a module of the architecture,
+            that module is run instead of one of the layer's own: one slope for many layers, as in
+            ``dict(type='PReLU', shared='backbone.act')``.
+        basis_start: How bases start without a dense network: ``'fan_out'`` or ``'fan_in'``, normal
+            by that number of weights, ``'uniform'``, or ``'torch'``, as a new ``nn.Conv2d``; see
+            :data:`~mmcompress.core.basis_op.STARTS`.
+        coefficient_start: How coefficients start; likewise.
         **kwargs: See the base class.
 
     Raises:
@@ -48,8 +58,11 @@ class FilterBasisUnit(FilterUnit):
         num_filters: int | None = None,
         basis_bias: bool = False,
         coefficient_bias: bool | None = None,
+        coefficient_kernel: int = 1,
         norm_cfg: dict | None = None,
         act_cfg: dict | None = None,
+        basis_start: str = 'fan_out',
+        coefficient_start: str = 'fan_out',
         **kwargs: Any,
     ) -> None:
         super().__init__(name, layers, **kwargs)
@@ -60,12 +73,30 @@ class FilterBasisUnit(FilterUnit):
         self.check_flag('basis_bias', basis_bias)
         if coefficient_bias is not None:
             self.check_flag('coefficient_bias', coefficient_bias)
+        if type(coefficient_kernel) is not int or coefficient_kernel not in COEFFICIENT_KERNELS:
+            raise CompressionError(
+                f'coefficient_kernel of filter unit {name!r} is {coefficient_kernel!r}; it has to '
+                'be 1 or 3'
+            )
+        for key, start in (('basis_start', basis_start), ('coefficient_start', coefficient_start)):
+            if not isinstance(start, str) or start not in STARTS:
+                raise CompressionError(
+                    f'{key} of filter unit {name!r} is {start!r}; it has to be one of '
+                    f'{", ".join(STARTS)}'
+                )
         self.basis_size, self.num_filters = basis_size, num_filters
+        self.shared_act = None
+        if isinstance(act_cfg, dict):
+            act_cfg = dict(act_cfg)
+            self.shared_act = act_cfg.pop(SHARED, None)
         self.settings = dict(
             basis_bias=basis_bias,
             coefficient_bias=coefficient_bias,
+            coefficient_kernel=coefficient_kernel,
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
+            basis_start=basis_start,
+            coefficient_start=coefficient_start,
         )
 
     @property
@@ -98,8 +129,10 @@ class FilterBasisUnit(FilterUnit):
         size = max(seen) if self.basis_size == SLICE else self.basis_size
         filter_size = size * math.prod(convs[0].kernel_size)
         parts = [1 if self.basis_size == SLICE else channels // size for channels in seen]
-        # Every filter of a layer is as many rows as it has groups of channels.
+        # Every filter of a layer is as many rows as it has groups of channels, and, with larger
+        # coefficients, as these have positions.
         rows = sum(conv.out_channels * count for conv, count in zip(convs, parts, strict=True))
+        rows *= self.settings['coefficient_kernel'] ** 2
         if self.num_filters is None:
             dense = sum(conv.weight.numel() for conv in convs)
             self.num_filters = self.affordable(dense, 0, filter_size + rows)
@@ -116,6 +149,33 @@ class FilterBasisUnit(FilterUnit):
                 f'filters is at most {most}'
             )
 
+    def prepare(self, architecture: nn.Module) -> None:
+        """See the base class; finds the activation that layers share.
+
+        Raises:
+            CompressionError: If the architecture has no module of that name.
+        """
+        self._act = None
+        if self.shared_act is not None:
+            modules = dict(architecture.named_modules(remove_duplicate=False))
+            if self.shared_act not in modules:
+                raise CompressionError(
+                    f'act_cfg of filter unit {self.name!r} shares {self.shared_act!r}, which is no '
+                    f'module of {type(architecture).__name__}; the nearest are '
+                    f'{nearest(str(self.shared_act), modules)}'
+                )
+            self._act = modules[self.shared_act]
+        super().prepare(architecture)
+
+    def check_fits(self, op: FilterOp) -> None:
+        """See the base class."""
+        if self.settings['coefficient_kernel'] > 1:
+            raise CompressionError(
+                f'filter unit {self.name!r}: {self.why}, which is about merged kernels, but '
+                f'coefficient_kernel is {self.settings["coefficient_kernel"]}; set it to 1'
+            )
+        super().check_fits(op)
+
     def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
         """See the base class."""
         ops: list[BasisConv2d] = []
@@ -126,7 +186,14 @@ class FilterBasisUnit(FilterUnit):
                 sizes = dict(basis_size=conv.in_channels, slice_of=widest)
             owner = ops[0] if ops else None
             ops.append(
-                FilterBasisConv2d(conv, self.num_filters, owner=owner, **sizes, **self.settings)
+                FilterBasisConv2d(
+                    conv,
+                    self.num_filters,
+                    owner=owner,
+                    act=self._act,
+                    **sizes,
+                    **self.settings,
+                )
             )
         return ops
 

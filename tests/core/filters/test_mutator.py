@@ -130,6 +130,18 @@ FILTER_BASIS = {
     'true': (dict(num_filters=True), 'num_filters of .* is True'),
     'activation': (dict(act_cfg=dict(type='Nothing')), 'act_cfg is .*Nothing'),
     'basis bias': (dict(basis_bias='no'), "basis_bias of .* is 'no'"),
+    'kernel': (dict(coefficient_kernel=5), 'coefficient_kernel of .* is 5'),
+    'kernel of true': (dict(coefficient_kernel=True), 'coefficient_kernel of .* is True'),
+    'start': (dict(basis_start='kaiming'), "basis_start of .* is 'kaiming'.*fan_out"),
+    'start of coefficients': (dict(coefficient_start=3), 'coefficient_start of .* is 3'),
+    'activation of nothing': (
+        dict(act_cfg=dict(type='ReLU', shared='backbone.rel')),
+        "'backbone.rel'.*'backbone.relu'",
+    ),
+    'another activation': (
+        dict(act_cfg=dict(type='PReLU', shared='backbone.relu')),
+        'act_cfg is .*PReLU.*ReLU',
+    ),
 }
 SHARED_BASIS = {
     'nothing': (dict(shared_rank=0, unique_rank=0), 'shared_rank and unique_rank .* both 0'),
@@ -231,6 +243,13 @@ def test_svd_is_for_linear_ops(build, method):
             build(method, mutator_cfg=mutator(method, default), **setting)
 
 
+def test_svd_is_for_small_coefficients(build):
+    default = dict(SIZES['FilterBasis'], coefficient_kernel=3)
+    for setting in (dict(init='svd'), dict(reconstruction=1.0)):
+        with pytest.raises(CompressionError, match='coefficient_kernel is 3'):
+            build('FilterBasis', mutator_cfg=mutator('FilterBasis', default), **setting)
+
+
 @pytest.mark.parametrize('method', SIZES)
 def test_one_size_is_enough(build, method):
     size, name = SIZES[method], LAYER if method == 'FilterBasis' else 'backbone.layer1'
@@ -285,6 +304,11 @@ WRITTEN = {
         'backbone.layer2.*': dict(choice=0.3),
     }, None),
     'sliced': ('FilterBasis', dict(basis_size='slice'), {}, 0.4),
+    'large coefficients': ('FilterBasis', dict(coefficient_kernel=3), {}, 0.4),
+    'shared activation': (
+        'FilterBasis', dict(act_cfg=dict(type='ReLU', inplace=True, shared='backbone.relu')), {},
+        0.4,
+    ),
     'shared basis': ('SharedBasis', dict(norm_cfg=dict(type='BN')), {
         'backbone.layer1': dict(init_args=dict(shared_rank=11, unique_rank=2)),
         'backbone.layer3': dict(init_args=dict(shared_rank=0, unique_rank=16)),
