@@ -27,6 +27,7 @@ def test_export_and_onnx_at_any_size(tool: ModuleType, tmp_path: Path) -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
             module.running_mean.uniform_(-1, 1)
+    torch.nn.init.constant_(algorithm.architecture.backbone.act.weight, 0.1)
     torch.save(dict(state_dict=algorithm.state_dict()), tmp_path / 'epoch_1.pth')
     out = tmp_path / 'out'
     arguments = [CONFIG, tmp_path / 'epoch_1.pth', '-o', out, '--onnx', '--shape', 12, 20, '--json']

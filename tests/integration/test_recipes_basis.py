@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -18,14 +20,16 @@ from mmcompress.report.models import dense_and_compact
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls'
 
 #: Those of the papers, which train from scratch.
-FILES = {file.stem: file for file in sorted(FOLDER.glob('*_basis/*_[13][05]0e_*.py'))}
+FILES = {file.stem: file for file in sorted(FOLDER.glob('*_basis/*_[134][05]0e_*.py'))}
 DENSE = [stem for stem in FILES if stem.startswith('dense_')]
 METHODS = [stem for stem in FILES if stem not in DENSE]
 
 #: Model, parameters and MACs of the authors' own networks, by the config.
 PUBLISHED = {
     'filter_basis_vgg16_300e_cifar10': ('compact', 3229642, 203068416),
+    'filter_basis_vgg16_bias_300e_cifar10': ('compact', 3235146, 203068416),
     'dense_vgg16_nobn_300e_cifar10': ('dense', 14715594, 313201664),
+    'filter_basis_resnet56_400e_cifar10': ('compact', 203846, 199787136),
     'filter_basis_resnet56_300e_cifar10': ('compact', 203846, 199787136),
     'dense_resnet56_stem_bias_300e_cifar10': ('dense', 853034, 126550656),
     'shared_basis_resnet32_s8u1_300e_cifar10': ('compact', 150666, 48497280),
@@ -41,9 +45,11 @@ PUBLISHED = {
     'shared_basis_resnet50_150e_in1k': ('compact', 20506664, 4111512576),
 }
 
-#: No published parameters to the last digit; these were counted by hand from the layers' shapes.
+#: Parameters without MACs: those of the authors' own network, and counted by hand.
 BY_HAND = {
-    'filter_basis_densenet40_300e_cifar10': 313234,
+    'filter_basis_densenet40_400e_cifar10': 353938,
+    'filter_basis_densenet40_300e_cifar10': 353938,
+    'filter_basis_densenet40_k1_400e_cifar10': 229522,
     'shared_basis_densenet121_s64u4_300e_cifar100': 5606708,
 }
 
@@ -125,7 +131,9 @@ def test_published_training(stem: str) -> None:
     cfg = _read(stem)
     imagenet = '_in1k' in stem
     filters = stem.startswith('filter_basis')
-    length, steps = (150, [60, 100, 140]) if imagenet else (300, [150, 225])
+    length = int(re.search(r'_(\d+)e_', stem)[1])
+    steps = {150: [60, 100, 140], 300: [150, 225], 400: [250, 325]}[length]
+    assert imagenet == (length == 150)
     decay = 1e-4 if imagenet or (filters and 'vgg' not in stem) else 5e-4
     batch = 256 if not filters else 128 if 'vgg' in stem else 64
     optimizer = cfg.optim_wrapper.optimizer
@@ -137,6 +145,10 @@ def test_published_training(stem: str) -> None:
     assert cfg.auto_scale_lr.base_batch_size == batch
     assert cfg.train_dataloader.batch_size == (32 if imagenet else batch)
     assert filters or cfg.model.orthogonality == 10.0
+    assert not filters or cfg.data_preprocessor.std == [63.0, 62.1, 66.7]
     assert set(cfg.default_hooks) > {'compression', 'reseed'}
-    dense = [_read(name) for name in DENSE if _read(name).model == cfg.model.architecture]
+    architecture = copy.deepcopy(cfg.model.architecture)
+    # Dense DenseNets have the paper's transitions.
+    assert architecture.backbone.pop('transition_reduction', 6) == 6
+    dense = [_read(name) for name in DENSE if _read(name).model == architecture]
     assert [other.optim_wrapper for other in dense] == [cfg.optim_wrapper]

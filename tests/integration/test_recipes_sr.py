@@ -97,7 +97,7 @@ def test_published_training(stem: str) -> None:
     scale = int(stem.split('_x')[1][0])
     assert architecture.backbone.scale == scale
     assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1e-4)
-    schedule = dict(type='MultiStepLR', by_epoch=True, milestones=[200], gamma=0.5)
+    schedule = dict(type='MultiStepLR', by_epoch=True, milestones=[200], gamma=0.1)
     assert cfg.param_scheduler == schedule
     assert cfg.train_cfg.max_epochs == 300
     train = cfg.train_dataloader
@@ -123,8 +123,12 @@ def test_published_training(stem: str) -> None:
 
 def test_the_activation_behind_the_coefficients() -> None:
     """SRResNet's blocks with a basis: norms and activations behind every convolution."""
-    block = _models('filter_basis_srresnet_s64_b14_x4_300e_div2k')['compact'].backbone.blocks[0]
-    for op in (block.conv1, block.conv2):
-        assert isinstance(op.norm, nn.BatchNorm2d)
-        assert (type(op.act), op.act.negative_slope) == (nn.LeakyReLU, 0.25)
-    assert block.act_last
+    backbone = _models('filter_basis_srresnet_s64_b14_x4_300e_div2k')['compact'].backbone
+    for block in backbone.blocks:
+        for op in (block.conv1, block.conv2):
+            assert isinstance(op.norm, nn.BatchNorm2d)
+            assert op.act is block.act is backbone.act
+        assert block.act_last
+    assert isinstance(backbone.act, nn.PReLU)
+    slopes = [key for key, _ in backbone.named_parameters() if key.startswith('act')]
+    assert slopes == ['act.weight']

@@ -10,7 +10,13 @@ compression = dict(
         parse_cfg=dict(rule='layer', include=['backbone.blocks']),
         filter_unit_cfg=dict(
             type='FilterBasisUnit',
-            default_args=dict(basis_size=128, num_filters=27, basis_bias=True),
+            default_args=dict(
+                basis_size=128,
+                num_filters=27,
+                basis_bias=True,
+                basis_start='uniform',
+                coefficient_start='uniform',
+            ),
         ),
     ),
 )

@@ -14,9 +14,10 @@ compression = dict(
                 num_filters=14,
                 basis_bias=True,
                 norm_cfg=dict(type='BN'),
-                # The authors' activations are all one PReLU, that of the network; between basis and
-                # coefficients the slope is fixed here at what a PReLU starts from.
-                act_cfg=dict(type='LeakyReLU', negative_slope=0.25, inplace=True),
+                # All activations of blocks are one PReLU, that of the network, of one slope.
+                act_cfg=dict(type='PReLU', shared='backbone.act'),
+                basis_start='uniform',
+                coefficient_start='torch',
             ),
         ),
     ),
