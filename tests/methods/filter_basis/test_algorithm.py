@@ -78,6 +78,17 @@ def test_as_many_filters_as_the_ratio_leaves_room_for(case, ratio):
     assert unit.choice == pytest.approx(unit.num_parameters / dense, abs=1e-6)
 
 
+@pytest.mark.parametrize('ratio', [0.3, 0.5])
+def test_large_coefficients_count(ratio):
+    """Nine coefficients for each filter and map."""
+    made = build('backbone.convs', ratio, basis_size=8, coefficient_kernel=3)
+    (unit,) = made.mutator.units.values()
+    dense = sum(8 * channels * 9 for channels in (8, 16, 24))
+    each = 8 * 9 + 9 * 8 * (1 + 2 + 3)
+    assert unit.num_filters == int(ratio * dense / each)
+    assert unit.num_parameters == unit.num_filters * each
+
+
 @pytest.mark.parametrize('case', CASES)
 def test_fit_over_the_whole_unit(case):
     """As good as any basis of so many filters; exact where weights have such a basis."""

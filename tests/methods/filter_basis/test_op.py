@@ -159,6 +159,33 @@ def test_slopes_of_an_activation_stay():
     torch.testing.assert_close(op.to_static()(x), op(x), rtol=0, atol=1e-10)
 
 
+def test_a_shared_activation():
+    """One slope: counted and saved where it is, copied along with the model and on export."""
+    act = nn.PReLU()
+    ops = [
+        FilterBasisConv2d(nn.Conv2d(6, 6, 3), 3, 6, act_cfg=dict(type='PReLU'), act=act)
+        for _ in range(2)
+    ]
+    model = nn.Sequential(act, *ops).double()
+    assert [name for name in model.state_dict() if 'coefficients' not in name] == [
+        '0.weight', '1.bias', '1.shared_basis', '2.bias', '2.shared_basis',
+    ]  # fmt: skip
+    twin = copy.deepcopy(model)
+    assert twin[1].act is twin[2].act is twin[0]
+    with torch.no_grad():
+        act.weight.fill_(-0.5)
+    x = torch.randn(2, 6, 7, 7, dtype=torch.double)
+    maps = F.conv2d(x, ops[0].shared_basis)
+    expected = F.conv2d(torch.where(maps > 0, maps, -0.5 * maps), ops[0].coefficients, ops[0].bias)
+    torch.testing.assert_close(ops[0](x), expected)
+    static = ops[0].to_static()
+    torch.testing.assert_close(static(x), expected)
+    assert static[1].weight is not act.weight
+    assert float(twin[0].weight) == 0.25
+    with pytest.raises(CompressionError, match=r'act_cfg is .*ReLU.*PReLU'):
+        FilterBasisConv2d(nn.Conv2d(6, 6, 3), 3, 6, act_cfg=dict(type='ReLU'), act=act)
+
+
 def test_channels_last():
     op = filled(FilterBasisConv2d(dense(), 3, 2))
     x = torch.randn(2, 8, 6, 6, dtype=torch.double)
