@@ -181,7 +181,7 @@ SMALL: dict[str, tuple[dict[str, Any], Literal, int, float]] = {
         functools.partial(densenet, layers=2), 8, 0.1,
     ),
     SRRESNET.format('s64_b14'): (
-        {'backbone.num_blocks': 2}, functools.partial(srresnet, blocks=2), 6, 0.05,
+        {'backbone.num_blocks': 2}, functools.partial(srresnet, blocks=2), 4, 0.05,
     ),
 }  # fmt: skip
 

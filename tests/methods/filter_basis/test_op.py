@@ -181,7 +181,7 @@ def test_a_shared_activation():
     static = ops[0].to_static()
     torch.testing.assert_close(static(x), expected)
     assert static[1].weight is not act.weight
-    assert float(twin[0].weight) == 0.25
+    assert twin[0].weight.item() == 0.25
     with pytest.raises(CompressionError, match=r'act_cfg is .*ReLU.*PReLU'):
         FilterBasisConv2d(nn.Conv2d(6, 6, 3), 3, 6, act_cfg=dict(type='ReLU'), act=act)
 
