@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.layers.plain import conv_layer
-
-from .op import MERGED, FilterOp, Static, double
+from .errors import CompressionError
+from .filter_op import MERGED, FilterOp, Static, double
+from .plain import conv_layer
+from .starts import fill
 
 #: The other static form of an op: a basis convolution and a 1x1 behind it.
 FACTORED = 'factored'
@@ -46,7 +46,7 @@ class BasisConv2d(FilterOp):
             parameters and saves them; by default one of the op's own. A static model gets a copy.
         coefficient_kernel: 1, or 3 for coefficients that see the 3x3 neighbourhood of a position.
             The op then is no convolution of the dense kernel's size, and has no merged form.
-        coefficient_start: How they start, one of :data:`STARTS`.
+        coefficient_start: How they start, one of :data:`~mmcompress.core.starts.STARTS`.
 
     Attributes:
         coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups (or 3x3), or
@@ -281,44 +281,6 @@ class BasisConv2d(FilterOp):
     def extra_repr(self) -> str:
         """Settings of the convolution, and the number of maps."""
         return f'{super().extra_repr()}, maps={self.maps}'
-
-
-def _uniform(weight: Tensor) -> None:
-    nn.init.kaiming_uniform_(weight, nonlinearity='relu')
-
-
-def _as_torch(weight: Tensor) -> None:
-    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
-
-
-def _fan_in(weight: Tensor) -> None:
-    nn.init.kaiming_normal_(weight, mode='fan_in', nonlinearity='relu')
-
-
-def _fan_out(weight: Tensor) -> None:
-    nn.init.kaiming_normal_(weight, mode='fan_out', nonlinearity='relu')
-
-
-#: Random numbers that weights can start from: He et al.'s normal ones of variance 2 / fan, uniform
-#: ones of variance 2 / fan in, and those of a new ``nn.Conv2d``, uniform of variance
-#: 1 / (3 fan in).
-STARTS: dict[str, Callable[[Tensor], None]] = dict(
-    fan_out=_fan_out, fan_in=_fan_in, uniform=_uniform, torch=_as_torch
-)
-
-
-@torch.no_grad()
-def fill(weight: Tensor, start: str) -> None:
-    """Fill a weight with the random numbers that it starts from, in place.
-
-    Args:
-        weight: Of a convolution, ``Tensor[n, c, kh, kw]``; its fan in is ``c kh kw``, its fan out
-            ``n kh kw``.
-        start: One of :data:`STARTS`.
-
-    Source: He et al., "Delving Deep into Rectifiers", ICCV 2015.
-    """
-    STARTS[start](weight)
 
 
 def _activation(act_cfg: dict) -> nn.Module:
