@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from mmcompress.core.algorithm import CompressionAlgorithm
-from mmcompress.core.basis_op import FACTORED
-from mmcompress.core.export import export
-from mmcompress.core.onnx import session
-from mmcompress.engine.launch import build_algorithm, read_config
+from mmcompress.cli.launch import build_algorithm, read_config
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.export.export import export
+from mmcompress.core.export.onnx import session
+from mmcompress.core.filters.basis_op import FACTORED
 from mmcompress.methods.filter_basis.op import FilterBasisConv2d
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/pruning'

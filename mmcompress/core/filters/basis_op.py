@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,10 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .errors import CompressionError
-from .filter_op import MERGED, FilterOp, Static, double
-from .plain import conv_layer
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.plain import conv_layer
+
+from .op import MERGED, FilterOp, Static, double
 from .starts import fill
 
 #: The other static form of an op: a basis convolution and a 1x1 behind it.
@@ -46,7 +46,7 @@ class BasisConv2d(FilterOp):
             parameters and saves them; by default one of the op's own. A static model gets a copy.
         coefficient_kernel: 1, or 3 for coefficients that see the 3x3 neighbourhood of a position.
             The op then is no convolution of the dense kernel's size, and has no merged form.
-        coefficient_start: How they start, one of :data:`~mmcompress.core.starts.STARTS`.
+        coefficient_start: How they start, one of :data:`~mmcompress.core.filters.starts.STARTS`.
 
     Attributes:
         coefficients: ``Tensor[n, r / G, 1, 1]``, a 1x1 convolution in G groups (or 3x3), or

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmcompress.core.basis_op import BasisConv2d
-from mmcompress.core.starts import fill
+from mmcompress.core.filters.basis_op import BasisConv2d
+from mmcompress.core.filters.starts import fill
 from mmcompress.registry import MODELS
 
 #: Up to so many channels, images of one group are no work for the convolutions of a CPU, and
@@ -26,8 +26,8 @@ class FilterBasisConv2d(BasisConv2d):
         basis_size: ``s``, a divisor of the channels that a filter of ``conv`` sees.
         slice_of: Channels that the shared basis has where this layer uses only the first ``s``.
         basis_bias: Whether the basis convolution has a bias, of this layer alone.
-        basis_start: How the basis starts, one of :data:`~mmcompress.core.starts.STARTS`.
-        **kwargs: See :class:`~mmcompress.core.basis_op.BasisConv2d`.
+        basis_start: How the basis starts, one of :data:`~mmcompress.core.filters.starts.STARTS`.
+        **kwargs: See :class:`~mmcompress.core.filters.basis_op.BasisConv2d`.
 
     Attributes:
         shared_basis: ``Tensor[b, s, kh, kw]``, of the owner.

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmcompress.core.basis_op import COEFFICIENT_KERNELS, BasisConv2d
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.filter_op import FilterOp
-from mmcompress.core.filter_unit import FilterUnit
-from mmcompress.core.starts import STARTS
+from mmcompress.core.filters.basis_op import COEFFICIENT_KERNELS, BasisConv2d
+from mmcompress.core.filters.op import FilterOp
+from mmcompress.core.filters.starts import STARTS
+from mmcompress.core.filters.unit import FilterUnit
 from mmcompress.registry import MODELS
 
 from .init import fit_filter_basis
@@ -43,7 +43,7 @@ class FilterBasisUnit(FilterUnit):
             ``dict(type='PReLU', shared='backbone.act')``.
         basis_start: How bases start without a dense network: ``'fan_out'`` or ``'fan_in'``, normal
             by that number of weights, ``'uniform'``, or ``'torch'``, as a new ``nn.Conv2d``; see
-            :data:`~mmcompress.core.starts.STARTS`.
+            :data:`~mmcompress.core.filters.starts.STARTS`.
         coefficient_start: How coefficients start; likewise.
         **kwargs: See the base class.
 
