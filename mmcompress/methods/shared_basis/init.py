@@ -106,8 +106,8 @@ def sweeps(rows: list[Tensor], shared: int, unique: int) -> Iterator[Fit]:
 def orthogonal_(tensors: list[Tensor]) -> None:
     """Fill tensors so that all their rows together are orthonormal.
 
-    Rows are ``tensor.flatten(1)``; where there are more of them than they have entries, d, every d
-    in turn are.
+    Rows are ``tensor.flatten(1)``. Where there are more of them than they have entries, columns
+    are orthonormal instead: nothing comes nearer to orthonormal rows.
 
     Args:
         tensors: ``Tensor[n, ...]``, with as many entries in a row each.
@@ -120,12 +120,7 @@ def orthogonal_(tensors: list[Tensor]) -> None:
     lengths = [tensor[0].numel() for tensor in tensors]
     if len(set(lengths)) > 1:
         raise ValueError(f'rows have {lengths} entries; they have to be of one length')
-    like = wide(tensors[0])
-    total, dims = sum(len(tensor) for tensor in tensors), lengths[0]
-    blocks = [
-        nn.init.orthogonal_(like.new_empty(min(dims, total - start), dims))
-        for start in range(0, total, dims)
-    ]
-    rows = torch.cat(blocks).split([len(tensor) for tensor in tensors])
+    sizes = [len(tensor) for tensor in tensors]
+    rows = nn.init.orthogonal_(wide(tensors[0]).new_empty(sum(sizes), lengths[0])).split(sizes)
     for tensor, block in zip(tensors, rows, strict=True):
         tensor.copy_(block.view_as(tensor))
