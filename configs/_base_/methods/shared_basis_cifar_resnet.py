@@ -18,4 +18,5 @@ compression = dict(
         ),
     ),
     orthogonality=10.0,
+    orthogonality_terms=dict(unique=False),  # shared filters only
 )

@@ -19,4 +19,5 @@ compression = dict(
     target_pruning_ratio=0.5,
     init='svd',
     orthogonality=10.0,
+    orthogonality_terms=dict(unique=False),  # shared filters only
 )

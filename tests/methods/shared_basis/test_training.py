@@ -221,14 +221,15 @@ def test_forty_steps_of_training(double: bool, unique: bool) -> None:
 def test_fine_tuning_starts_with_a_small_loss(depth: int) -> None:
     """From a dense network, filters are orthonormal: the loss is that of the network."""
     compression = Config.fromfile(METHODS / f'shared_basis_r{depth}.py').compression
-    width, channels = (32, 256) if depth == 18 else (64, 2048)
     architecture = dict(
         type='mmpretrain.ImageClassifier',
-        backbone=dict(
-            type='mmpretrain.ResNet', depth=depth, stem_channels=width, base_channels=width
-        ),
+        backbone=dict(type='mmpretrain.ResNet', depth=depth, stem_channels=32, base_channels=32),
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
-        head=dict(type='mmpretrain.LinearClsHead', num_classes=4, in_channels=channels),
+        head=dict(
+            type='mmpretrain.LinearClsHead',
+            num_classes=4,
+            in_channels=256 if depth == 18 else 1024,
+        ),
     )
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmpretrain'):

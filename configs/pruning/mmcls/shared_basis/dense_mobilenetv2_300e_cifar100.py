@@ -6,3 +6,6 @@ _base_ = [
     'mmpretrain::_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+# PyTorch's own initialization, as in the authors' program.
+model = dict(backbone=dict(init_cfg=None), head=dict(init_cfg=None))

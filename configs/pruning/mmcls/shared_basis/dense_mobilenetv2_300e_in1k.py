@@ -2,9 +2,12 @@
 _base_ = [
     '../../../_base_/models/mobilenetv2_expanded.py',
     'mmpretrain::_base_/datasets/imagenet_bs32.py',
-    '../../../_base_/schedules/imagenet_150e.py',
+    '../../../_base_/schedules/imagenet_300e_mobilenetv2.py',
     'mmpretrain::_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 flops_shape = (224, 224)  # height and width
+
+# PyTorch's own initialization, as in the authors' program.
+model = dict(backbone=dict(init_cfg=None), head=dict(init_cfg=None))

@@ -6,3 +6,6 @@ _base_ = [
     'mmpretrain::_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+# ImageNet's mean and standard deviation, as in the authors' program for CIFAR-10.
+data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])

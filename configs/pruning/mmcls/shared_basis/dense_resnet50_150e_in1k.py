@@ -8,3 +8,5 @@ _base_ = [
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 flops_shape = (224, 224)  # height and width
+
+optim_wrapper = dict(optimizer=dict(weight_decay=4e-5))

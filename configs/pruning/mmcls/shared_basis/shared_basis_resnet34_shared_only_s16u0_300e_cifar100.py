@@ -1,5 +1,5 @@
-# Shared basis on ResNet-34, CIFAR-100: 16 shared filters, times 1, 2, 4 and 8, for first and for
-# second convolutions of blocks, and no unique ones.
+# Shared basis on ResNet-34, CIFAR-100: 16 shared filters, times 1, 2, 4 and 8, for all convolutions
+# of a stage, and no unique ones. (For CIFAR-10 the authors have two bases a stage.)
 # Published: 23.43 % error.
 _base_ = ['shared_basis_resnet34_s8u1_300e_cifar100.py']
 
@@ -7,4 +7,4 @@ _units = {
     f'backbone.layer{_i + 1}*': dict(init_args=dict(shared_rank=16 * 2**_i, unique_rank=0))
     for _i in range(4)
 }
-model = dict(mutator_cfg=dict(parse_cfg=dict(by_position=True), filter_unit_cfg=dict(units=_units)))
+model = dict(mutator_cfg=dict(filter_unit_cfg=dict(units=_units)))

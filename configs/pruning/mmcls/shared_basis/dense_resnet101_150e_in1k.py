@@ -1,0 +1,12 @@
+# ResNet-101, ImageNet, dense, trained as with shared bases.
+_base_ = [
+    'mmpretrain::_base_/models/resnet101.py',
+    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    '../../../_base_/schedules/imagenet_150e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+
+flops_shape = (224, 224)  # height and width
+
+optim_wrapper = dict(optimizer=dict(weight_decay=4e-5))
