@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
+from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 
 from mmcompress.cli.launch import build_algorithm, read_config
 from mmcompress.core.base.algorithm import CompressionAlgorithm
@@ -197,14 +197,31 @@ def test_bases_of_shared_plus_plus() -> None:
         assert unit.layers == [f'backbone.{stage}.{i}.{conv}' for i in range(1, blocks)]
 
 
-def test_cifar10_is_normalized_as_imagenet() -> None:
-    for stem in (*METHODS, *DENSE):
-        if stem.startswith(('shared', 'dense')) and '_cifar10' in stem and 'in1k' not in stem:
-            cfg = _read(stem)
-            shared = FILES[stem].parent.name == 'shared_basis' and stem.endswith('_cifar10')
-            found = (cfg.data_preprocessor.mean, cfg.data_preprocessor.std)
-            imagenet = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
-            assert (found == imagenet) == shared
+def test_rates_of_mobilenetv2_on_imagenet() -> None:
+    """A tenth after 150 and after 225 epochs, and half of that after 285."""
+    cfg = _read('shared_basis_mobilenetv2_300e_in1k')
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer))
+        for scheduler in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates == pytest.approx([0.1] * 150 + [0.01] * 75 + [0.001] * 60 + [0.0005] * 15)
+
+
+@pytest.mark.parametrize(
+    'stem', [s for s, f in FILES.items() if f.parent.name == 'shared_basis' and '_cifar' in s]
+)
+def test_cifar10_is_normalized_as_imagenet(stem: str) -> None:
+    """CIFAR-100 is not: it has its own mean and standard deviation."""
+    found = _read(stem).data_preprocessor
+    imagenet = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    assert ((found.mean, found.std) == imagenet) == stem.endswith('_cifar10')
 
 
 @pytest.mark.parametrize(
