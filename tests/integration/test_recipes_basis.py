@@ -144,9 +144,8 @@ def test_terms_of_the_loss(stem: str) -> None:
     default = any(name in stem for name in ('mobilenetv2', 'densenet'))
     assert cfg.get('orthogonal_start', True) is not default
     # All of the network starts as PyTorch has it.
-    architecture = cfg.architecture
-    own = 'init_cfg' in architecture.backbone and architecture.backbone.init_cfg is None
-    assert own == default
+    for part in (cfg.architecture.backbone, cfg.architecture.head):
+        assert ('init_cfg' in part and part.init_cfg is None) == default
 
 
 #: ``lambda R`` at the start, as far as it follows from how filters start; of the authors' networks

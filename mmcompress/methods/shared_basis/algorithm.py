@@ -88,13 +88,19 @@ class SharedBasis(FilterAlgorithm):
         return losses
 
     def _check_counts(self) -> None:
+        terms = self.orthogonality_terms
         bases = [basis for group in self._bases() for basis in group]
-        own = self.orthogonality_terms['unique'] is True and any(b.unique for b in bases)
+        own = terms['unique'] is True and any(basis.unique for basis in bases)
         if not own and all(basis.shared is None for basis in bases):
             raise CompressionError(
                 f'orthogonality is {self.orthogonality!r}, but there are no shared filters, and '
-                f'orthogonality_terms.unique is {self.orthogonality_terms["unique"]!r}: there is '
-                'nothing that it counts; set it to 0'
+                f'orthogonality_terms.unique is {terms["unique"]!r}: there is nothing that it '
+                'counts; set it to 0'
+            )
+        if terms['joint'] and all(len(names) == 1 for names in self._together):
+            raise CompressionError(
+                f'orthogonality_terms.joint is {terms["joint"]!r}, but no two filter units have '
+                'layers in the same blocks; leave it out, or set parse_cfg.by_position'
             )
 
     def _bases(self) -> list[list[Basis]]:

@@ -312,6 +312,15 @@ class PointwiseNet(BaseModel):
         return self.backbone(inputs)
 
 
+@pytest.mark.parametrize('joint', [True, 'separate'])
+def test_nothing_to_join(build, joint):
+    """`Single` has one basis for all that its blocks hold."""
+    with pytest.raises(CompressionError, match=f'orthogonality_terms.joint is {joint!r}'):
+        build(orthogonality_terms=dict(joint=joint))
+    build(dict(by_position=True), orthogonality_terms=dict(joint=joint))
+    build(orthogonality=0, orthogonality_terms=dict(joint=joint))
+
+
 def test_more_filters_than_one_has_weights():
     """Bases of the same blocks start orthonormal each by itself where both together can't be."""
     algorithm = MODELS.build(
