@@ -263,7 +263,9 @@ def test_published_training(stem: str) -> None:
     imagenet = '_in1k' in stem
     mobile = imagenet and 'mobilenetv2' in stem
     filters = stem.startswith('filter_basis')
-    length, steps = (150, [60, 100, 140]) if imagenet and not mobile else (300, [150, 225])
+    length = int(re.search(r'_(\d+)e_', stem)[1])
+    steps = {150: [60, 100, 140], 300: [150, 225], 400: [250, 325]}[length]
+    assert (imagenet and not mobile) == (length == 150)
     decay = 1e-4 if imagenet or (filters and 'vgg' not in stem) else 5e-4
     if imagenet and 'resnet34' not in stem:
         decay = 1e-5 if mobile else 4e-5
@@ -276,6 +278,7 @@ def test_published_training(stem: str) -> None:
     assert cfg.train_cfg.max_epochs == length
     assert cfg.auto_scale_lr.base_batch_size == batch
     assert cfg.train_dataloader.batch_size == (32 if imagenet else batch)
+    assert not filters or cfg.data_preprocessor.std == [63.0, 62.1, 66.7]
     assert set(cfg.default_hooks) > {'compression', 'reseed'}
     architecture = copy.deepcopy(cfg.model.architecture)
     # Dense DenseNets have the paper's transitions.

@@ -1,5 +1,5 @@
 # ResNeXt-29 2x64d for 32 x 32 images, with a 1x1 stem as in LinearConv. The config that builds it
-# has to import mmcompress.models.cifar_resnext (custom_imports).
+# has to import mmcompress.models.cifar.resnext (custom_imports).
 model = dict(
     type='ImageClassifier',
     backbone=dict(

@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.filter_algorithm import FilterAlgorithm, weight_of_loss
+from mmcompress.core.filters.algorithm import FilterAlgorithm, weight_of_loss
 from mmcompress.registry import MODELS
 
 from .init import orthogonal_
@@ -70,7 +70,7 @@ class SharedBasis(FilterAlgorithm):
             raise CompressionError(
                 f'orthogonal_start is {orthogonal_start!r}; it has to be True or False'
             )
-        super().__init__(architecture, mutator_cfg or dict(type='SharedBasisMutator'), **kwargs)
+        super().__init__(architecture, mutator_cfg, **kwargs)
         self._together = _same_blocks(list(self.mutator.units.values()))
         if self.orthogonality:
             self._check_counts()

@@ -6,5 +6,5 @@ _base_ = [
     'mmpretrain::_base_/default_runtime.py',
 ]
 custom_imports = dict(
-    imports=['mmcompress', 'mmcompress.models.cifar_resnext'], allow_failed_imports=False
+    imports=['mmcompress', 'mmcompress.models.cifar.resnext'], allow_failed_imports=False
 )
