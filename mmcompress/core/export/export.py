@@ -27,7 +27,10 @@ from .checkpoint import load_into
 from .factors import factored_state
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
-from .static import layer_widths, to_static
+from .partial_add import partial_adds_of
+from .partial_input import partial_inputs_of
+from .probe import Probe, seeded, tensors_in
+from .subnet import layer_widths, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
@@ -120,6 +123,9 @@ def export(
     partial_adds = partial_adds_of(static)
     if partial_adds:
         subnet['partial_adds'] = partial_adds
+    partial_inputs = partial_inputs_of(static)
+    if partial_inputs:
+        subnet['partial_inputs'] = partial_inputs
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,13 @@ from mmcompress.core.layers.stand_ins import update_widths
 from mmcompress.registry import MODELS
 
 from .folding import fold_norms
+from .narrow import channels_of, groups_of, is_narrowable, narrow
+from .partial_add import add_partially, name_before
+from .partial_input import select_inputs
+from .plain import Layers, build
+from .stand_ins import update_widths
+from .unit import replace_everywhere
+from .units_file import load_json
 
 KEYS = ('in_channels', 'out_channels')
 
@@ -60,7 +67,8 @@ def sub_model(
         subnet = _contents(fix_subnet)
         _replace(model, subnet.get('replaced', {}))
         resize(model, subnet['layers'])
-        _restore_partial_adds(model, subnet.get('partial_adds', {}))
+        for key, restore in (('partial_adds', add_partially), ('partial_inputs', select_inputs)):
+            _restore(model, key, subnet.get(key, {}), restore)
         fold_norms(model, subnet.get('folded', ()))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
@@ -189,19 +197,21 @@ def _replace(model: nn.Module, replaced: dict[str, Layers]) -> None:
             raise CompressionError(f'fix_subnet: replaced[{name!r}]: {error}') from None
 
 
-def _restore_partial_adds(model: nn.Module, partial_adds: dict[str, dict[str, int]]) -> None:
-    """Let blocks add fewer channels than the shortcut has; which ones, a checkpoint says."""
-    if not isinstance(partial_adds, dict):
-        raise CompressionError('fix_subnet: `partial_adds` has to be a dict by layer name')
-    for name, entry in partial_adds.items():
+def _restore(
+    model: nn.Module, key: str, partial: dict[str, dict[str, int]], restore: Callable
+) -> None:
+    """Let layers add or read fewer channels than there are; which ones, a checkpoint says."""
+    if not isinstance(partial, dict):
+        raise CompressionError(f'fix_subnet: `{key}` has to be a dict by layer name')
+    for name, entry in partial.items():
         given = [entry.get(key) for key in ('channels', 'of')] if isinstance(entry, dict) else []
         if not all(isinstance(number, int) for number in given) or not min(given, default=0) > 0:
             raise CompressionError(
-                f'fix_subnet: partial_adds[{name!r}] is {entry!r}; it has to be '
+                f'fix_subnet: {key}[{name!r}] is {entry!r}; it has to be '
                 '{"channels": k, "of": n} with positive numbers'
             )
-    kept = {name: torch.arange(entry['channels']) for name, entry in partial_adds.items()}
-    add_partially(model, kept, {name: entry['of'] for name, entry in partial_adds.items()})
+    kept = {name: torch.arange(entry['channels']) for name, entry in partial.items()}
+    restore(model, kept, {name: entry['of'] for name, entry in partial.items()})
 
 
 def _no_layer(model: nn.Module, name: str) -> CompressionError:

@@ -58,7 +58,7 @@ class PartialAdd(nn.Module):
         if torch.compiler.is_compiling() and not self.in_place:
             # One loop over the shortcut, where index_add would be a loop of atomic additions.
             return shortcut + out.new_zeros(full).index_copy(1, self.kept, out)
-        if not (_is_channels_last(shortcut) and _is_channels_last(out)):
+        if not (is_channels_last(shortcut) and is_channels_last(out)):
             return self._add(shortcut, out)
         # As rows of channels this takes a quarter of the time.
         rows, ours = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (shortcut, out))
@@ -84,12 +84,12 @@ class PartialAdd(nn.Module):
         return f'{len(self.kept)} of {self.of} channels, from {self.layer}'
 
 
-class Expanded(nn.Module):
-    """A layer with k output channels, put back among n of which the others are zero.
+class AroundLayer(nn.Module):
+    """In the place of a layer that works with k of n channels.
 
     Args:
         layer: The layer.
-        kept: LongTensor[k], the channel of the n that each of its outputs stands for.
+        kept: LongTensor[k], the channels of the n.
         of: n.
     """
 
@@ -98,6 +98,10 @@ class Expanded(nn.Module):
         self.layer = layer
         self.register_buffer('kept', kept)
         self.of = of
+
+
+class Expanded(AroundLayer):
+    """A layer with k output channels, put back among n of which the others are zero."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map what the layer takes to ``Tensor[N, n, H, W]``."""
@@ -140,7 +144,7 @@ def add_partially(model: nn.Module, kept: dict[str, Tensor], of: dict[str, int])
     ]
     for name in expanded:
         layer = model.get_submodule(name)
-        _replace(model, layer, Expanded(layer, _beside(layer, kept[name]), of[name]))
+        put_in_place(model, layer, Expanded(layer, beside(layer, kept[name]), of[name]))
     if expanded:
         print_log(f'put back as zeros: channels of {", ".join(expanded)}', logger='current')
     return expanded
@@ -152,16 +156,21 @@ def partial_adds_of(model: nn.Module) -> dict[str, dict[str, int]]:
     for name, module in model.named_modules():
         if isinstance(module, PartialAdd):
             name = '.'.join([*name.split('.')[:-1], module.layer])
-        elif not isinstance(module, Expanded):
+        elif isinstance(module, Expanded):
+            name = name_before(model, name)
+        else:
             continue
         found[name] = dict(channels=len(module.kept), of=module.of)
     return found
 
 
 def name_before(model: nn.Module, name: str) -> str:
-    """The name that a layer had before :func:`add_partially`."""
+    """The name that a layer had before something was put around it."""
     parent, _, _ = name.rpartition('.')
-    return parent if isinstance(model.get_submodule(parent), Expanded) else name
+    while isinstance(model.get_submodule(parent), AroundLayer):
+        name = parent
+        parent, _, _ = name.rpartition('.')
+    return name
 
 
 def _check(model: nn.Module, modules: dict, name: str, channels: Tensor, of: int) -> None:
@@ -200,7 +209,7 @@ def _add_in_block(model: nn.Module, name: str, kept: Tensor, of: int) -> bool:
             continue
         shortcut = add.args[1] if add.args[0] is node else add.args[0]
         in_place = add.target in IN_PLACE and add.args[0] is shortcut
-        kept = _beside(block.get_submodule(layer), kept)
+        kept = beside(block.get_submodule(layer), kept)
         partial = PartialAdd(kept, of, layer, in_place)
         target = f'{layer.replace(".", "_")}_add'
         block.add_module(target, partial)
@@ -208,7 +217,7 @@ def _add_in_block(model: nn.Module, name: str, kept: Tensor, of: int) -> bool:
             new = graph.call_module(target, (shortcut, node))
         add.replace_all_uses_with(new)
         graph.erase_node(add)
-        _replace(model, block, fx.GraphModule(block, graph, type(block).__name__))
+        put_in_place(model, block, fx.GraphModule(block, graph, type(block).__name__))
         return True
     return False
 
@@ -321,7 +330,8 @@ def _is_channelwise(user: fx.Node, node: fx.Node, block: nn.Module) -> bool:
     return user.target in KEEP_ZERO_FUNCTIONS and user.args[:1] == (node,)
 
 
-def _is_channels_last(x: Tensor) -> bool:
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a feature map is laid out as rows of channels."""
     return (
         x.dim() == 4
         and not x.is_contiguous()
@@ -329,12 +339,12 @@ def _is_channels_last(x: Tensor) -> bool:
     )
 
 
-def _beside(layer: nn.Module, kept: Tensor) -> Tensor:
-    """``kept`` on the device of a layer."""
+def beside(layer: nn.Module, kept: Tensor) -> Tensor:
+    """The indices ``kept`` on the device of a layer."""
     return kept.to(next(iter(layer.state_dict().values()), kept).device)
 
 
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+def put_in_place(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put ``new`` wherever ``old`` is."""
     new.training = old.training  # not of what is inside: part of it may be frozen
     for module in list(model.modules()):

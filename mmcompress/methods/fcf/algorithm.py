@@ -92,6 +92,9 @@ class FCF(CompressionAlgorithm):
         # Told by every checkpoint: whether widths are set, and scalars rounded.
         self.register_buffer('started', torch.tensor(False))
         self.register_buffer('binary', torch.tensor(False))
+        # What else both stages have to agree on.
+        self.register_buffer('cut_inputs', torch.tensor(bool(self.mutator.cut_inputs)))
+        self.register_buffer('scales_weight', torch.tensor(self.mutator.scale == 'weight'))
         for parameter in self.scalars:
             parameter.requires_grad_(stage == 'factorize')
         self._loaded = False
@@ -147,6 +150,7 @@ class FCF(CompressionAlgorithm):
             differing += int(((v > THRESHOLD) != rounded.bool()).sum())
             v.copy_(rounded)
         self.binary.fill_(True)
+        self.mutator.cut(True)
         if self.criterion == 'v':
             print_log(
                 f'FCF: rounded; largest |v - round(v)| {gap:.3g}, {differing} filters would '
@@ -263,7 +267,9 @@ class FCF(CompressionAlgorithm):
             return
         units = self.mutator.mutable_units
         scores = [unit.magnitudes() for unit in units]
-        for unit, width in zip(units, magnitude_widths(scores, self.keep_ratio), strict=True):
+        exclusive = self.mutator.threshold == 'exclusive'
+        widths = magnitude_widths(scores, self.keep_ratio, exclusive=exclusive)
+        for unit, width in zip(units, widths, strict=True):
             divisor = unit.config.divisor
             unit.width = max(width // divisor, 1) * divisor
 
@@ -287,6 +293,7 @@ class FCF(CompressionAlgorithm):
 def _after_loading(algorithm: FCF, _: Any) -> None:
     """Whatever ``'finetune'`` loads it evaluates, trains and exports with rounded scalars."""
     algorithm._loaded = True
+    algorithm.mutator.cut(bool(algorithm.binary))
     if algorithm.stage == 'finetune':
         algorithm._settle()
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError
 
 #: Beside each v, and of one shape in every model.
 MARK = '.keep'
+#: Buffers that say how the mutator was set: its argument, and what False and True stand for.
+SETTINGS = {
+    'cut_inputs': ('cut_inputs', False, True),
+    'scales_weight': ('scale', 'output', 'weight'),
+}
 
 
 def check_scalars(algorithm: nn.Module, state: dict[str, Tensor]) -> None:
@@ -20,16 +26,25 @@ def check_scalars(algorithm: nn.Module, state: dict[str, Tensor]) -> None:
 
     Args:
         algorithm: The model to load into.
-        state: What is loaded; left as it is.
+        state: What is loaded; settings that it lacks are put in, as those of before they were.
+        prefix: Of the model's keys in ``state``.
 
     Raises:
-        CompressionError: If layers have scalars in one of the two only, or a norm is scaled in
-            one of the two only.
+        CompressionError: If layers have scalars in one of the two only, a norm is scaled in
+            one of the two only, or a setting differs that both stages need the same of.
     """
     own = list(algorithm.state_dict())
     given = list(state)
     if not any(key.endswith(MARK) for key in given):
         return
+    for name, (key, *values) in SETTINGS.items():
+        here = getattr(algorithm, name)
+        there = state.setdefault(f'{prefix}{name}', torch.zeros_like(here))
+        if bool(here) != bool(there):
+            raise CompressionError(
+                f'mutator_cfg.{key} is {values[bool(here)]!r}, but {values[bool(there)]!r} '
+                'in the loaded checkpoint; both stages need the same'
+            )
     for one, other, place in ((own, given, 'this model'), (given, own, 'the loaded checkpoint')):
         for layer in _differing(one, other):
             raise CompressionError(

@@ -19,7 +19,8 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
     Where a norm stands directly behind it, the filter is the convolution and its norm, as it
     is once they are folded into one: the norm, a :class:`FactorizedNorm`, then multiplies by
     ``v`` what it puts out, and the convolution leaves it alone. (A batch norm cancels any
-    factor in front of it, and would turn a filter that is zero into a constant.)
+    factor in front of it, and would turn a filter that is zero into a constant.) The authors'
+    program multiplies the weight in any case, and nothing else: :attr:`scales_bias` is False.
 
     Args:
         conv: The dense convolution to stand in for, ``weight`` of ``Tensor[n, c / g, k, k]``.
@@ -29,6 +30,9 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
         v: ``Tensor[n]``, 1 at first. A parameter of its owner alone: counted, saved and
             optimized once.
         keep: The number k of filters to keep, a 0-dim buffer of the owner.
+        scaled_by_norm: Whether a norm behind it multiplies by ``v``.
+        scales_bias: Whether ``v`` multiplies the bias as well as the weight.
+        cuts_inputs: Whether weights that read removed filters count as zero, see :meth:`read`.
 
     Source: Li et al., CVPR 2019, Eq. 3.
     """
@@ -40,7 +44,9 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
         if owner is None:
             self.v = nn.Parameter(self.weight.new_ones(conv.out_channels))
             self.register_buffer('keep', torch.tensor(conv.out_channels))
-        self.scaled_by_norm = False
+            self._register_load_state_dict_pre_hook(self._fill_in)
+        self.__dict__['_sources'] = []
+        self.scaled_by_norm, self.scales_bias, self.cuts_inputs = False, True, False
 
     @property
     def scalars(self) -> nn.Parameter:
@@ -49,11 +55,36 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
-        if self.scaled_by_norm:
-            return self._conv_forward(x, self.weight, self.bias)
-        v = self.scalars
-        bias = None if self.bias is None else v * self.bias
-        return self._conv_forward(x, v.view(-1, 1, 1, 1) * self.weight, bias)
+        weight, bias = self.weight, self.bias
+        if self.cuts_inputs and self._sources:
+            weight = weight * self.inputs().view(1, -1, 1, 1)
+        if not self.scaled_by_norm:
+            v = self.scalars
+            weight = v.view(-1, 1, 1, 1) * weight
+            if self.scales_bias and bias is not None:
+                bias = v * bias
+        return self._conv_forward(x, weight, bias)
+
+    def read(self, start: int, op: FactorizedConv2d) -> None:
+        """Say that input channels from ``start`` on are those that ``op`` puts out.
+
+        Once scalars are binary, and :attr:`cuts_inputs` is set, the weights of input channels
+        whose filter is gone are zero and stay so.
+        """
+        self._sources.append((start, op))
+        self._sources.sort(key=lambda source: source[0])
+
+    def inputs(self) -> Tensor:
+        """``Tensor[c]``: the scalars of the filters that are read, 1 where none are."""
+        parts, position = [], 0
+        for start, op in self._sources:
+            if start > position:
+                parts.append(self.weight.new_ones(start - position))
+            parts.append(op.scalars)
+            position = start + len(op.scalars)
+        if position < self.in_channels:
+            parts.append(self.weight.new_ones(self.in_channels - position))
+        return torch.cat(parts)
 
     def to_static(self, form: str | None = None) -> nn.Conv2d:
         """The plain convolution, all filters at their full strength."""

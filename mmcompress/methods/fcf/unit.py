@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmcompress.core.base.op import Op
 from mmcompress.core.channels.config import ChannelRange, UnitConfig
@@ -31,6 +33,7 @@ class FCFUnit(ChannelUnit):
         groups: Consecutive parts of the channels that have to keep equally many (grouped
             convolutions), each a row of ADMM's tensors.
         norms: Name of the norm directly behind a convolution, by name of the convolution.
+        scale: What the scalars multiply, see the mutator.
         op: The owner of the scalars, once :meth:`prepare` has run.
         ops: That and the ops that share them.
         places: Convolutions and norms by all of their names.
@@ -40,6 +43,7 @@ class FCFUnit(ChannelUnit):
         self.groups = config.divisor
         super().__init__(config, choice, divisor)
         self.norms: dict[str, str] = {}
+        self.scale = 'output'
         self.op: FactorizedConv2d | None = None
         self.ops: list[FactorizedConv2d] = []
         self.places: dict[str, Op] = {}
@@ -75,6 +79,11 @@ class FCFUnit(ChannelUnit):
                     f'{channel.name} gives it channels {channel.start} to {channel.end} of '
                     f'{out_channels}; FCF needs all of a convolution in one unit'
                 )
+            if self.scale == 'weight' and not self._bias_cancels(channel.name, architecture):
+                return (
+                    f'{channel.name} has a bias and no batch norm behind it; with scale="weight" '
+                    'a removed filter would still put out the bias'
+                )
         for channel in self.config.producers:
             layer = architecture.get_submodule(channel.name)
             if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
@@ -91,7 +100,8 @@ class FCFUnit(ChannelUnit):
         for channel in self.filters(architecture):
             op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
             op.scaled_by_norm = self.norms.get(channel.name) in scaled
-            self._place(replace_everywhere(architecture, channel.name, op), op)
+            op.scales_bias = self.scale == 'output'
+            replace_everywhere(architecture, channel.name, op)
             self.op = self.op or op
             self.ops.append(op)
         for name, channel in scaled.items():
@@ -129,12 +139,22 @@ class FCFUnit(ChannelUnit):
 
     def _scaled(self, architecture: nn.Module) -> dict[str, ChannelRange]:
         """What else than filters would put something into channels whose scalar is zero."""
+        if self.scale == 'weight':
+            return {}
         filters = self.filters(architecture)
         return {
             channel.name: channel
             for channel in self.config.producers
             if channel not in filters and not _keeps_zero(architecture.get_submodule(channel.name))
         }
+
+    def _bias_cancels(self, name: str, architecture: nn.Module) -> bool:
+        """Whether a convolution has no bias, or a norm behind it that takes it away again."""
+        if architecture.get_submodule(name).bias is None:
+            return True
+        norm = self.norms.get(name)
+        kinds = (_BatchNorm, _InstanceNorm)
+        return norm is not None and isinstance(architecture.get_submodule(norm), kinds)
 
 
 def _keeps_zero(layer: nn.Module) -> bool:
