@@ -97,7 +97,10 @@ class FCFMutator(ChannelMutator):
             raise CompressionError(
                 f'mutator_cfg.skip is {skip!r}; it has to be a list of names of convolutions'
             )
-        if not isinstance(cut_inputs, (bool, dict)):
+        template = isinstance(cut_inputs, dict) and all(
+            isinstance(sources, dict) for sources in cut_inputs.values()
+        )
+        if not template and not isinstance(cut_inputs, bool):
             raise CompressionError(
                 f'mutator_cfg.cut_inputs is {cut_inputs!r}; it has to be True or False'
             )
@@ -421,7 +424,7 @@ class FCFMutator(ChannelMutator):
 
     def _build_unit(self, name: str, config: UnitConfig) -> FCFUnit:
         unit = super()._build_unit(name, config)
-        unit.norms = self._norms
+        unit.norms, unit.scale = self._norms, self.scale
         return unit
 
     def _check_skip(self, architecture: nn.Module) -> None:

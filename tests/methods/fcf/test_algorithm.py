@@ -618,3 +618,23 @@ def test_rounding_what_has_diverged():
     algorithm.scalars[0].data[1] = float('nan')
     with pytest.raises(CompressionError, match='not finite.*diverged'):
         algorithm.binarize()
+
+
+def test_the_threshold_by_magnitude_may_be_exclusive():
+    """Of ten filters five are above it, and the one at it goes."""
+    widths = {}
+    for threshold in ('inclusive', 'exclusive'):
+        algorithm = MODELS.build(
+            dict(
+                type='mmcompress.FCF',
+                architecture=dict(type='TinyResidual'),
+                mutator_cfg=dict(
+                    type='FCFMutator', widths='magnitude', threshold=threshold, skip=['*stem*']
+                ),
+                target_pruning_ratio=0.5,
+            )
+        )
+        algorithm.load_state_dict(pretrained((3, 2)).state_dict(), strict=False)
+        algorithm.start(OptimWrapper(torch.optim.SGD(algorithm.parameters(), lr=0.1)))
+        widths[threshold] = sum(unit.width for unit in algorithm.mutator.units.values())
+    assert widths == dict(inclusive=5, exclusive=4)

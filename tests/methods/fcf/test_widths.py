@@ -48,3 +48,35 @@ def test_bounds_are_truncated_as_fractions_of_ten():
 def test_no_ratio(keep_ratio):
     with pytest.raises(CompressionError, match=r'keep ratio is .*above 0 and at most 1'):
         magnitude_widths([torch.rand(4)], keep_ratio)
+
+
+def literal_fractions(scores, rate):
+    """The authors' count: in ascending order, what is above the filter at ``int(n rate)``."""
+    values = sorted(float(s) for layer in scores for s in layer)
+    threshold = values[int(len(values) * rate)]
+    widths = []
+    for layer in scores:
+        share = sum(float(s) > threshold for s in layer) / len(layer)
+        widths.append(int(len(layer) * min(max(share, 0.1), 0.9)))
+    return widths
+
+
+@pytest.mark.parametrize('rate', [0.1, 0.25, 0.4, 0.5])
+def test_the_exclusive_threshold_as_the_authors_count(rate):
+    """Layers of ResNet-56: one of them keeps one filter less, unless a bound meets it."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [16] * 18 + [32] * 18 + [64] * 18
+    scores = [(1 + i % 7 / 10) * torch.rand(n, generator=generator) for i, n in enumerate(sizes)]
+    found = magnitude_widths(scores, 1 - rate, exclusive=True)
+    assert found == literal_fractions(scores, rate)
+    ours = magnitude_widths(scores, 1 - rate)
+    off = [(one, other) for one, other in zip(ours, found, strict=True) if one != other]
+    assert len(off) <= 1
+    assert all(one == other + 1 for one, other in off)
+
+
+def test_of_equal_filters_at_the_threshold_all_go_or_stay():
+    scores = [torch.tensor([1.0, 2, 3, 3, 3, 3, 4, 5, 6, 7])]
+    assert magnitude_widths(scores, 0.6, exclusive=True) == [4]
+    assert magnitude_widths(scores, 0.6) == [8]
+    assert magnitude_widths(scores, 1.0, exclusive=True) == [9]
