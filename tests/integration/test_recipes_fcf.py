@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
+from collections.abc import Container
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
-from mmcompress.cli.launch import build_algorithm, read_config
-from mmcompress.cli.stages import stages_of
-from mmcompress.core.base.build import build_model
-from mmcompress.core.export.checkpoint import check_fits
-from mmcompress.core.export.export import compare
-from mmcompress.core.export.static import to_static
+from mmcompress.core.checkpoint import check_fits
+from mmcompress.core.export import compare
+from mmcompress.core.partial_add import name_before
+from mmcompress.core.subnet import to_static
+from mmcompress.engine.launch import build_algorithm, build_model, read_config
+from mmcompress.engine.stages import stages_of
 from mmcompress.methods.fcf import FCF
 from mmcompress.report.models import dense_and_compact
 
@@ -29,6 +33,29 @@ IDS = dict(ids=lambda file: file.stem)
 
 #: FLOPs reductions of ResNet-34 in percent, as published.
 REDUCTIONS = {'down27': 26.83, 'down41': 41.37, 'down55': 54.87, 'down66': 66.05}
+
+#: The recipe of each of these, and what the authors' rates leave out, in percent: of the
+#: multiplications of convolutions and classifier, and of the convolutions in blocks.
+RATES = {
+    '_rate15': (26.83, 26.91, 27.96),
+    '': (41.37, 41.51, 43.14),
+    '_rate35': (54.87, 55.25, 57.40),
+    '_rate45': (66.05, 66.64, 69.24),
+}
+
+#: Parameters: dense; of the authors' inference network, whose norms keep their width; and of ours.
+PARAMETERS = {
+    'resnet20_30e_cifar10': (272_474, 155_978, 155_642),
+    'resnet32_30e_cifar10': (466_906, 265_738, 265_178),
+    'resnet56_30e_cifar10': (855_770, 485_258, 484_250),
+    'resnet110_30e_cifar10': (1_730_714, 979_178, 977_162),
+    'resnet34_30e_in1k': (21_797_672, 12_579_368, 12_575_592),
+    'resnet34_30e_in1k_rate15': (21_797_672, 15_898_523, 15_896_223),
+    'resnet34_30e_in1k_rate35': (21_797_672, 9_583_493, 9_578_177),
+    'resnet34_30e_in1k_rate45': (21_797_672, 7_053_404, 7_046_572),
+    'resnet50_30e_in1k': (25_557_032, 16_511_784, 16_500_456),
+    'resnet50_30e_in1k_rate31': (25_557_032, 14_695_206, 14_681_120),
+}
 
 
 @functools.cache
@@ -56,8 +83,8 @@ def test_four_files_a_network() -> None:
         for kind in ('dense', 'fcf_stages', 'fcf_compact', 'fcf_finetune')
     }
     others = {f.name for f in FILES} - set().union(*kinds.values())
-    assert len(ALL_IN_ONE) == 13
-    assert {len(names) for names in (kinds['fcf_compact'], kinds['fcf_finetune'], others)} == {13}
+    assert len(ALL_IN_ONE) == 17
+    assert {len(names) for names in (kinds['fcf_compact'], kinds['fcf_finetune'], others)} == {17}
     assert len(kinds['dense']) == 4
 
 
@@ -101,7 +128,7 @@ def test_published_training(
     finetune = _read(folder / f'fcf_finetune_{name.format(epochs)}.py')
     model = factorize.model
     assert (model.rho, model.mu, model.alpha, model.target_pruning_ratio) == (*admm, 0.75)
-    assert model.mutator_cfg['scope'] == 'filter'
+    assert model.mutator_cfg == dict(type='FCFMutator', scope='filter', cut_inputs=True)
     assert factorize.auto_scale_lr.base_batch_size == batch
     for cfg, optimizer, steps, length in (
         (factorize, dict(type='SGD', lr=0.1), [10, 20], 30),
@@ -132,13 +159,77 @@ def test_published_reductions_of_resnet34(tool: ModuleType, name: str) -> None:
     assert reduction == pytest.approx(REDUCTIONS[name], abs=0.5)
 
 
+def _networks(name: str, **mutator: str) -> tuple[nn.Module, nn.Module, FCF]:
+    """Dense and inference network of a recipe, and its algorithm, whatever filters it keeps."""
+    cfg = copy.deepcopy(_read(CONFIGS / f'pruning/mmcls/fcf/fcf_{name}.py'))
+    cfg.model.mutator_cfg.update(mutator)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        algorithm = build_algorithm(cfg)
+        return MODELS.build(cfg.model.architecture).eval(), to_static(algorithm), algorithm
+
+
+@pytest.mark.parametrize('name', PARAMETERS)
+def test_parameters_of_the_authors_networks(name: str) -> None:
+    """Exactly, with their placement of v; ours has no norm for a filter that is gone."""
+    dense, ours, algorithm = _networks(name)
+    _, theirs, _ = _networks(name, scale='weight')
+    counts = tuple(sum(p.numel() for p in m.parameters()) for m in (dense, theirs, ours))
+    assert counts == PARAMETERS[name]
+    gone = sum(unit.num_channels - unit.width for unit in algorithm.mutator.units.values())
+    assert counts[1] - counts[2] == 2 * gone
+
+
+def _products(model: nn.Module, only: Container[str] | None = None) -> int:
+    """Multiplications of convolutions and linear layers for an image, as authors count them."""
+    total, handles = 0, []
+
+    def count(layer: nn.Module, _: Any, out: torch.Tensor) -> None:
+        nonlocal total
+        total += layer.weight.numel() * out[0, 0].numel()
+
+    for name, layer in model.named_modules():
+        counted = only is None or name_before(model, name) in only
+        if counted and isinstance(layer, (nn.Conv2d, nn.Linear)):
+            handles.append(layer.register_forward_hook(count))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 224, 224))
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+@pytest.mark.parametrize('suffix', RATES)
+def test_published_rates_of_resnet34(suffix: str) -> None:
+    """One rate for all layers, block inputs cut: what the published numbers are about."""
+    published, model, convolutions = RATES[suffix]
+    dense, compact, algorithm = _networks(f'resnet34_30e_in1k{suffix}')
+    reduction = 100 * (1 - _products(compact) / _products(dense))
+    assert round(reduction, 2) == model
+    assert reduction == pytest.approx(published, abs=0.6)
+    blocks = {unit.config.producers[0].name for unit in algorithm.mutator.units.values()}
+    reduction = 100 * (1 - _products(compact, blocks) / _products(dense, blocks))
+    assert round(reduction, 2) == convolutions
+
+
+@pytest.mark.parametrize('name', REDUCTIONS)
+def test_our_widths_keep_inputs(name: str) -> None:
+    """They reach the published FLOPs without cut inputs."""
+    for kind in ('fcf_resnet34_30e', 'fcf_finetune_resnet34_90e', 'fcf_compact_resnet34'):
+        model = _read(CONFIGS / f'pruning/mmcls/fcf/{kind}_in1k_{name}.py').model
+        model = model.get('fix_subnet', model)
+        assert model.mutator_cfg == dict(type='FCFMutator', scope='filter', cut_inputs=False)
+        assert isinstance(model.target_pruning_ratio, dict)
+
+
 @pytest.mark.parametrize(
     ('stem', 'convolutions'),
     [
         ('mmcls/fcf/fcf_compact_resnet20_cifar10', 18),
         ('mmcls/fcf/fcf_compact_resnet34_in1k', 32),
         ('mmcls/fcf/fcf_compact_resnet34_in1k_down41', 32),
+        ('mmcls/fcf/fcf_compact_resnet34_in1k_rate35', 32),
         ('mmcls/fcf/fcf_compact_resnet50_in1k', 48),
+        ('mmcls/fcf/fcf_compact_resnet50_in1k_rate31', 48),
         ('mmdet/fcf/fcf_compact_faster_rcnn_resnet50_coco', 48),
         ('mmseg/fcf/fcf_compact_pointrend_resnet50_cityscapes', 48),
         ('mmpose/fcf/fcf_compact_topdown_heatmap_resnet50_coco', 48),

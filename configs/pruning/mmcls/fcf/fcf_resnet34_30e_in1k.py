@@ -3,7 +3,8 @@
 # As in the authors' program, convolutions also lose the inputs that the block before lost
 # (`cut_inputs`); its v multiplies the weight in front of the norm (`scale='weight'`), ours the
 # output of the norm, which has a gradient.
-# Counted here: 2442M MACs (dense 3671M), 14.40M parameters (21.80M).
+# Published: 41.37 % fewer FLOPs. Counted here: 41.47 %, 2149M MACs (dense 3671M), 12.58M parameters
+# (21.80M).
 _base_ = [
     'mmpretrain::_base_/models/resnet34.py',
     'mmpretrain::_base_/datasets/imagenet_bs32.py',
