@@ -93,7 +93,7 @@ class FCF(CompressionAlgorithm):
         self.register_buffer('started', torch.tensor(False))
         self.register_buffer('binary', torch.tensor(False))
         # What else both stages have to agree on.
-        self.register_buffer('cut_inputs', torch.tensor(bool(self.mutator.cut_inputs)))
+        self.register_buffer('cut_inputs', torch.tensor(self.mutator.cut_inputs is not False))
         self.register_buffer('scales_weight', torch.tensor(self.mutator.scale == 'weight'))
         for parameter in self.scalars:
             parameter.requires_grad_(stage == 'factorize')

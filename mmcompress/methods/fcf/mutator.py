@@ -162,7 +162,7 @@ class FCFMutator(ChannelMutator):
     ) -> dict:
         """See the base class."""
         template = super().config_template(with_unit_init_args, with_channels)
-        cut_inputs: Any = bool(self.cut_inputs)
+        cut_inputs: Any = self.cut_inputs is not False
         if with_channels and cut_inputs:
             cut_inputs = self._residual
         return dict(
@@ -298,17 +298,18 @@ class FCFMutator(ChannelMutator):
         it, is one, and behind it nothing is cut.
         """
         order = {name: index for index, name in enumerate(modules)}
-        blocks = [
-            channel.name
+        blocks = {
+            channel.name: (channel.start, channel.end)
             for channel, _ in self._summands(config, filters)
             if not any(fnmatch.fnmatchcase(channel.name, name) for name in SKIP)
-        ]
+        }
         for channel in config.channels:
             before = [name for name in blocks if order[name] < order[channel.name]]
             if channel.is_output or not before:
                 continue
-            if _reads_all(modules[channel.name], channel, config.num_channels):
-                source = max(before, key=order.__getitem__)
+            source = max(before, key=order.__getitem__)
+            whole = blocks[source] == (0, modules[source].out_channels)
+            if whole and _reads_all(modules[channel.name], channel, config.num_channels):
                 self._residual.setdefault(channel.name, {})[source] = channel.start
 
     def _check_whole(self, given: dict[str, UnitConfig]) -> None:

@@ -238,23 +238,27 @@ def block(stage, index, conv):
     return f'backbone.layer{stage}.{index}.conv{conv}'
 
 
-def test_which_convolution_reads_which():
+@pytest.mark.parametrize('name', ['basic', 'projection'])
+def test_which_convolution_reads_which(name):
     """The first one behind the stem reads nothing that is cut; stages follow one another."""
-    assert readers(fcf('projection').mutator) == {
+    assert readers(fcf(name).mutator) == {
         block(1, 1, 1): {block(1, 0, 2): 0},
         block(2, 0, 1): {block(1, 1, 2): 0},
         block(2, 1, 1): {block(2, 0, 2): 0},
         block(3, 0, 1): {block(2, 1, 2): 0},
         block(3, 1, 1): {block(3, 0, 2): 0},
     }
+    # With their scalars each convolution reads the one before.
+    names = list(in_blocks(fcf(name).architecture))
+    expected = {after: {before: 0} for before, after in itertools.pairwise(names)}
+    assert readers(fcf(name, scale='weight').mutator) == expected
+
+
+def test_which_convolution_of_bottlenecks_reads_which():
     found = readers(fcf('bottleneck').mutator)
     assert found[block(1, 1, 1)] == {block(1, 0, 3): 0}
     assert found[block(2, 0, 1)] == {block(1, 2, 3): 0}
     assert len(found) == 15
-    # With their scalars each convolution reads the one before.
-    names = list(in_blocks(fcf('projection').architecture))
-    expected = {after: {before: 0} for before, after in itertools.pairwise(names)}
-    assert readers(fcf('projection', scale='weight').mutator) == expected
 
 
 def test_behind_a_convolution_that_keeps_everything():
@@ -451,6 +455,24 @@ def test_a_template_builds_the_same_again(scale, monkeypatch):
     hand = MODELS.build(dict(written, type='mmcompress.FCFMutator', cut_inputs=True))
     with pytest.raises(CompressionError, match='cut_inputs is True, but the channels of'):
         hand.prepare_from_supernet(copy.deepcopy(dense))
+
+
+def test_a_template_of_a_network_without_sums():
+    """There is nothing to cut, and stages still agree that it would be."""
+    algorithm = fcf(dict(type='TinyNet'))
+    assert not algorithm.mutator.cuts
+    template = algorithm.mutator.config_template(True, True)
+    assert template['cut_inputs'] == {}
+    again = MODELS.build(
+        dict(
+            type='mmcompress.FCF',
+            architecture=dict(type='TinyNet'),
+            mutator_cfg=template,
+            stage='finetune',
+        )
+    )
+    again.load_state_dict(randomize(algorithm).state_dict())
+    assert bool(again.cut_inputs)
 
 
 def test_units_of_the_analyzer_say_what_reads_them():
