@@ -16,12 +16,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmcompress.core.checkpoint import check_fits
-from mmcompress.core.export import compare
-from mmcompress.core.partial_add import name_before
-from mmcompress.core.subnet import to_static
-from mmcompress.engine.launch import build_algorithm, build_model, read_config
-from mmcompress.engine.stages import stages_of
+from mmcompress.cli.launch import build_algorithm, read_config
+from mmcompress.cli.stages import stages_of
+from mmcompress.core.base.build import build_model
+from mmcompress.core.export.checkpoint import check_fits
+from mmcompress.core.export.export import compare
+from mmcompress.core.export.static import to_static
+from mmcompress.core.layers.partial_add import name_before
 from mmcompress.methods.fcf import FCF
 from mmcompress.report.models import dense_and_compact
 

@@ -21,16 +21,14 @@ from mmcompress.core.base.build import build_architecture
 from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.partial_add import partial_adds_of
+from mmcompress.core.layers.partial_input import partial_inputs_of
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in
 
 from .checkpoint import load_into
 from .factors import factored_state
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
-from .partial_add import partial_adds_of
-from .partial_input import partial_inputs_of
-from .probe import Probe, seeded, tensors_in
-from .subnet import layer_widths, to_static
+from .static import layer_widths, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5

@@ -18,19 +18,13 @@ from mmcompress.core.base.units_file import load_json
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, keep_evenly, narrow
 from mmcompress.core.layers.partial_add import add_partially, name_before
+from mmcompress.core.layers.partial_input import select_inputs
 from mmcompress.core.layers.plain import Layers, build
 from mmcompress.core.layers.replace import replace_everywhere
 from mmcompress.core.layers.stand_ins import update_widths
 from mmcompress.registry import MODELS
 
 from .folding import fold_norms
-from .narrow import channels_of, groups_of, is_narrowable, narrow
-from .partial_add import add_partially, name_before
-from .partial_input import select_inputs
-from .plain import Layers, build
-from .stand_ins import update_widths
-from .unit import replace_everywhere
-from .units_file import load_json
 
 KEYS = ('in_channels', 'out_channels')
 

@@ -27,7 +27,6 @@ def check_scalars(algorithm: nn.Module, state: dict[str, Tensor]) -> None:
     Args:
         algorithm: The model to load into.
         state: What is loaded; settings that it lacks are put in, as those of before they were.
-        prefix: Of the model's keys in ``state``.
 
     Raises:
         CompressionError: If layers have scalars in one of the two only, a norm is scaled in
@@ -39,7 +38,7 @@ def check_scalars(algorithm: nn.Module, state: dict[str, Tensor]) -> None:
         return
     for name, (key, *values) in SETTINGS.items():
         here = getattr(algorithm, name)
-        there = state.setdefault(f'{prefix}{name}', torch.zeros_like(here))
+        there = state.setdefault(name, torch.zeros_like(here))
         if bool(here) != bool(there):
             raise CompressionError(
                 f'mutator_cfg.{key} is {values[bool(here)]!r}, but {values[bool(there)]!r} '

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from mmcompress.core.channels.config import ChannelRange, UnitConfig, narrow_layers
 from mmcompress.core.channels.mutator import ChannelMutator
 from mmcompress.core.errors import CompressionError, nearest
-from mmcompress.core.followers import norms_behind
-from mmcompress.core.mutator import ChannelMutator
-from mmcompress.core.narrow import is_pass_through
-from mmcompress.core.partial_add import add_partially
-from mmcompress.core.partial_input import select_inputs
+from mmcompress.core.layers.narrow import is_pass_through
+from mmcompress.core.layers.partial_add import add_partially
+from mmcompress.core.layers.partial_input import select_inputs
+from mmcompress.core.probe.followers import norms_behind
 from mmcompress.registry import MODELS
 
 from .op import FactorizedConv2d
@@ -77,12 +76,12 @@ class FCFMutator(ChannelMutator):
         scope: str = 'filter',
         widths: str = 'identical',
         skip: Sequence[str] = SKIP,
-        init_cfg: dict | None = None,
         threshold: str = 'inclusive',
         scale: str = 'output',
         cut_inputs: bool | dict[str, dict[str, int]] = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(channel_unit_cfg or {}, parse_cfg, init_cfg)
+        super().__init__(channel_unit_cfg, parse_cfg, **kwargs)
         for key, value, names in (
             ('scope', scope, SCOPES),
             ('widths', widths, WIDTHS),
@@ -110,7 +109,6 @@ class FCFMutator(ChannelMutator):
                     f'mutator_cfg.{key} is {value!r} and scope is {scope!r}; it needs '
                     'scope="filter"'
                 )
-        self.channel_unit_cfg.setdefault('type', 'FCFUnit')
         self.scope, self.widths, self.skip = scope, widths, tuple(skip)
         self.threshold, self.scale, self.cut_inputs = threshold, scale, cut_inputs
         #: By convolution, the units whose removed filters it doesn't read any more, each with
@@ -144,7 +142,7 @@ class FCFMutator(ChannelMutator):
             )
         self._check_skip(architecture)
         self._norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
-        super().prepare_from_supernet(architecture, target, budget)
+        super().prepare_from_supernet(architecture, ratios, budget)
         self._connect(architecture)
         if self.widths == 'magnitude':
             for unit in self.units.values():

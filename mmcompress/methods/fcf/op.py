@@ -44,7 +44,6 @@ class FactorizedConv2d(ConvOp, nn.Conv2d):
         if owner is None:
             self.v = nn.Parameter(self.weight.new_ones(conv.out_channels))
             self.register_buffer('keep', torch.tensor(conv.out_channels))
-            self._register_load_state_dict_pre_hook(self._fill_in)
         self.__dict__['_sources'] = []
         self.scaled_by_norm, self.scales_bias, self.cuts_inputs = False, True, False
 

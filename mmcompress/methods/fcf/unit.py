@@ -101,7 +101,7 @@ class FCFUnit(ChannelUnit):
             op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
             op.scaled_by_norm = self.norms.get(channel.name) in scaled
             op.scales_bias = self.scale == 'output'
-            replace_everywhere(architecture, channel.name, op)
+            self._place(replace_everywhere(architecture, channel.name, op), op)
             self.op = self.op or op
             self.ops.append(op)
         for name, channel in scaled.items():

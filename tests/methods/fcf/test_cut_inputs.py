@@ -20,10 +20,10 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import Clock, CompressionError, DependencyAnalyzer
-from mmcompress.core.export import compare, export
-from mmcompress.core.partial_add import PartialAdd
-from mmcompress.core.partial_input import Selected
-from mmcompress.core.subnet import layer_widths, sub_model, to_static
+from mmcompress.core.export.export import compare, export
+from mmcompress.core.export.static import layer_widths, sub_model, to_static
+from mmcompress.core.layers.partial_add import PartialAdd
+from mmcompress.core.layers.partial_input import Selected
 from mmcompress.methods.fcf import FactorizedConv2d, FCFMutator
 
 CLOSE = dict(rtol=0, atol=1e-9)

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import Clock, CompressionError
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.static import to_static
 from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm
 
 CLOSE = dict(rtol=0, atol=1e-9)

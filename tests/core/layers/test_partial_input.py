@@ -8,11 +8,11 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionError
-from mmcompress.core.folding import fold_norms
-from mmcompress.core.narrow import narrow
-from mmcompress.core.partial_add import add_partially, name_before, partial_adds_of
-from mmcompress.core.partial_input import Selected, partial_inputs_of, select_inputs
-from mmcompress.models.cifar_resnet import CIFARBasicBlock
+from mmcompress.core.export.folding import fold_norms
+from mmcompress.core.layers.narrow import narrow
+from mmcompress.core.layers.partial_add import add_partially, name_before, partial_adds_of
+from mmcompress.core.layers.partial_input import Selected, partial_inputs_of, select_inputs
+from mmcompress.models.cifar.resnet import CIFARBasicBlock
 
 KEPT = torch.tensor([0, 2, 3, 6])
 

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .errors import CompressionError, nearest
+from mmcompress.core.errors import CompressionError, nearest
+
 from .narrow import channels_of, is_narrowable
-from .partial_add import AroundLayer, beside, is_channels_last, name_before, put_in_place
+from .partial_add import (
+    AroundLayer,
+    beside,
+    is_channels_last,
+    name_before,
+    put_in_place,
+)
 
 
 class Selected(AroundLayer):
@@ -34,7 +41,8 @@ class Selected(AroundLayer):
 def select_inputs(model: nn.Module, kept: dict[str, Tensor], of: dict[str, int]) -> None:
     """Let a model work with layers that have lost input channels on their own, in place.
 
-    Comes after :func:`~mmcompress.core.partial_add.add_partially`, which looks for plain layers.
+    Comes after :func:`~mmcompress.core.layers.partial_add.add_partially`, which looks for plain
+    layers.
 
     Args:
         model: Any model of plain layers.
