@@ -13,10 +13,8 @@ from . import (
     installed_packages,
     masked_conv,
     missing_libraries,
-    mmcls_scope,
     mmcv_version,
-    mmrazor_quantization,
-    mmrazor_types,
+    mmrazor,
     own_configs,
     sync_batch_norm,
     torchvision_ops,
@@ -40,12 +38,10 @@ def apply() -> None:
     # First, because importing mmengine.runner imports torchvision.
     torchvision_ops.apply()
     mmcv_version.apply()
-    mmrazor_quantization.apply()
-    mmrazor_types.apply()
+    mmrazor.apply()
     checkpoints.apply()
     cpu_distributed.apply()
     own_configs.apply()
-    mmcls_scope.apply()
     masked_conv.apply()
     sync_batch_norm.apply()
     installed_packages.apply()

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from ._hooks import around_import
+from .._hooks import around_import
 
 NAME = 'mmrazor.structures.quantization'
 # What the rest of MMRazor imports from it.

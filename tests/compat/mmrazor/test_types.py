@@ -1,4 +1,4 @@
-"""compat/mmrazor_types.py: bare names of MMRazor are found from other scopes, as a last resort."""
+"""compat/mmrazor/types.py: bare names of MMRazor are found from other scopes, as a last resort."""
 
 import sys
 

@@ -1,11 +1,11 @@
-"""compat/mmcls_scope.py: the scope mmcls is read as mmpretrain."""
+"""compat/mmrazor/mmcls_scope.py: the scope mmcls is read as mmpretrain."""
 
 import importlib.util
 
 import pytest
 
 from mmcompress import compat
-from mmcompress.compat import mmcls_scope as remedy
+from mmcompress.compat.mmrazor import mmcls_scope as remedy
 
 compat.apply()
 pytest.importorskip('mmpretrain')

@@ -1,11 +1,11 @@
-"""compat/mmrazor_quantization.py: a stand-in where MMRazor's tables do not import."""
+"""compat/mmrazor/quantization.py: a stand-in where MMRazor's tables do not import."""
 
 import sys
 from types import ModuleType
 
 import pytest
 
-from mmcompress.compat import mmrazor_quantization as remedy
+from mmcompress.compat.mmrazor import quantization as remedy
 
 
 def test_a_failing_import_becomes_a_stand_in(monkeypatch):

@@ -20,7 +20,7 @@ from typing import Any
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DefaultScope, Registry
 
-from ._hooks import after_import, is_importable
+from .._hooks import after_import, is_importable
 
 OLD, NEW = 'mmcls', 'mmpretrain'
 
