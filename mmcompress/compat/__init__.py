@@ -15,6 +15,7 @@ from . import (
     missing_libraries,
     mmcv_version,
     mmrazor,
+    optimizer_names,
     own_configs,
     sync_batch_norm,
     torchvision_ops,
@@ -41,6 +42,7 @@ def apply() -> None:
     mmrazor.apply()
     checkpoints.apply()
     cpu_distributed.apply()
+    optimizer_names.apply()
     own_configs.apply()
     masked_conv.apply()
     sync_batch_norm.apply()

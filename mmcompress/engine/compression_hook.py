@@ -72,8 +72,9 @@ class CompressionHook(Hook):
 
 
 def _algorithm(runner: Runner) -> CompressionAlgorithm | None:
+    """The algorithm that is trained, which may be inside of another (a distiller's student)."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model if isinstance(model, CompressionAlgorithm) else None
+    return next((m for m in model.modules() if isinstance(m, CompressionAlgorithm)), None)
 
 
 def _clock(runner: Runner, iteration: int) -> Clock:

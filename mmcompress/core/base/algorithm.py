@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmrazor.models.algorithms import BaseAlgorithm
 from torch import Tensor, nn
 
 from mmcompress.core.base.build import build_architecture
@@ -19,6 +18,7 @@ from mmcompress.registry import MODELS
 
 from .mutator import Mutator
 from .pretrained import init_parts, is_pretrained
+from .transparent import Transparent
 
 #: The file in a run's log folder that ``CompressionHook`` writes progress to.
 PROGRESS = 'progress.jsonl'
@@ -47,7 +47,7 @@ class Clock:
     starts_epoch: bool
 
 
-class CompressionAlgorithm(BaseAlgorithm):
+class CompressionAlgorithm(Transparent):
     """Base of all methods: builds the architecture and lets a mutator make it compact.
 
     Args:
@@ -106,8 +106,7 @@ class CompressionAlgorithm(BaseAlgorithm):
         mutator_cfg = self._mutator_config(mutator_cfg)
         if isinstance(architecture, dict):
             architecture = build_architecture(architecture, data_preprocessor)
-        # No recorder taps into the activations, so in-place ones may stay.
-        super().__init__(architecture, init_cfg=init_cfg, module_inplace=True)
+        super().__init__(architecture, init_cfg)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self.loaded = False

@@ -131,9 +131,9 @@ class FilterAlgorithm(CompressionAlgorithm):
             f'network in load_from, or set {otherwise}'
         )
 
-    def loss(self, inputs: Tensor, data_samples: list | None = None) -> dict[str, Tensor]:
+    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The losses of the architecture, and those of the method by name."""
-        losses = dict(super().loss(inputs, data_samples))
+        losses = dict(super().loss(*args, **kwargs))
         # Sums of many products are no work for half precision.
         with torch.autocast(self.dense_loaded.device.type, enabled=False):
             losses.update(self.own_losses())
