@@ -263,14 +263,21 @@ def _convolves(module: nn.Module) -> bool:
 
 
 def _shapes(model: nn.Module) -> list[tuple[int, ...]]:
-    """Demo shapes worth trying: image channels are those of the first convolution."""
+    """Demo shapes worth trying: image channels are those of the first convolution, or three.
+
+    Some models rearrange pixels into channels before the first convolution (YOLOX).
+    """
     first = next(filter(_convolves, model.modules()), None)
     if first is None:
         raise CompressionError(f'{type(model).__name__} has no convolution to compress')
-    channels = first.in_channels
     spatial = len(first.kernel_size)
     sides = [side if isinstance(side, tuple) else (side,) * spatial for side in SIDES]
     size = fixed_size(model)
     if size is not None:
         sides.insert(0, size)
-    return [(1, channels, *side) for side in sides if len(side) == spatial]
+    return [
+        (1, channels, *side)
+        for channels in dict.fromkeys((first.in_channels, 3))
+        for side in sides
+        if len(side) == spatial
+    ]
