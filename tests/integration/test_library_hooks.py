@@ -476,7 +476,8 @@ def test_parameters_of_a_method_are_in_the_group_of_their_layer(name):
     build, *options = CONSTRUCTORS[name]
     dense = MODELS.build(build())
     rates = {k: lr for k, (lr, _) in settings_by_name(dense, dense, *options).items()}
-    model = compress(MODELS.build(build()), 'FilterBasis')
+    mutator = dict(type='FilterBasisMutator', parse_cfg=dict(min_channels=3))
+    model = compress(MODELS.build(build()), 'FilterBasis', mutator_cfg=mutator)
     found = settings_by_name(model, model.architecture, *options)
     own = {key for key in found if key not in rates}
     assert own
