@@ -51,9 +51,9 @@ def requirements(name: str) -> list[str]:
     return [line for line in stripped if line and not line.startswith('-')]
 
 
-TASKS = ('cls', 'det', 'seg', 'pose', 'sr')
-extras = {task: requirements(task) for task in TASKS}
-extras['all'] = sorted({line for task in TASKS for line in extras[task]})
+EXTRAS = ('cls', 'det', 'seg', 'pose', 'sr', 'demo', 'fit', 'plot')
+extras = {name: requirements(name) for name in EXTRAS}
+extras['all'] = sorted({line for name in EXTRAS for line in extras[name]})
 readme = ROOT / 'README.md'
 
 setup(

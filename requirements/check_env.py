@@ -7,9 +7,18 @@ import importlib
 import sys
 from importlib.metadata import version
 
-DEMO = ('mmcompress', 'mmrazor.models', 'mmpretrain.models', 'torch_pruning', 'sklearn', 'skimage')
+DEMO = (
+    'mmcompress',
+    'mmpretrain.models',
+    'torch_pruning',
+    'sklearn',
+    'scipy',
+    'matplotlib',
+    'skimage',
+)
 FULL = (
     *DEMO,
+    'mmrazor.models',
     'mmcv.ops',
     'mmdet.models',
     'mmseg.models',
@@ -42,7 +51,7 @@ def main(profile: str) -> int:
             print(f'{name}: {type(error).__name__}: {error}', file=sys.stderr)
             if name in HINTS:
                 print(f'  {HINTS[name]}', file=sys.stderr)
-    libraries = ('torch', 'mmengine', 'mmrazor', 'mmpretrain')
+    libraries = ('torch', 'mmengine', 'mmpretrain')
     print(', '.join(f'{name} {version(name)}' for name in libraries))
     return failed
 

@@ -75,7 +75,7 @@ pip torch torchvision
 if [ "$profile" = demo ]; then
     say "mmcv-lite (10 s)"
     pip mmcv-lite
-    extras=cls,sr
+    extras=cls,sr,demo,fit,plot
 else
     pip ninja psutil cython
     say "mmcv with its operators (compiling takes 9 minutes on two cores, once: pip keeps the wheel)"

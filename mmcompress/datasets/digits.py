@@ -14,6 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..core.errors import CompressionError
+
 CLASSES = ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
 SPLITS = ('train', 'test')
 INK_MAX = 16
@@ -26,7 +28,13 @@ _SEED = 0
 @lru_cache(maxsize=1)
 def _load() -> tuple[np.ndarray, np.ndarray]:
     # Imported here, because scikit-learn takes a second to import and few runs need it.
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise CompressionError(
+            'the embedded digits are those of scikit-learn, which is not installed; '
+            "`pip install 'mmcompress[demo]'` brings it"
+        ) from error
 
     bunch = load_digits()
     return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)

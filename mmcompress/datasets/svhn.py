@@ -73,7 +73,13 @@ class SVHN(BaseDataset):
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """``uint8[N, 32, 32, 3]`` images and ``int64[N]`` labels from 0 to 9 of a file."""
     # Imported here, because few runs need it.
-    from scipy.io import loadmat
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise CompressionError(
+            'files of SVHN are read by scipy, which is not installed; '
+            "`pip install 'mmcompress[fit]'` brings it"
+        ) from error
 
     source = f'{path.name} of {URL}'
     if not path.is_file():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from .table import format_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _INK = '#222831'
 _MUTED = '#8a929c'
@@ -58,6 +57,9 @@ def summary_plot(
             f'found: {sorted({key for row in rows for key in row})}.'
         )
     height = 1.5 + 0.52 * len(rows) + (0.4 if title else 0)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1.6 + 3.6 * len(panels), height), layout='constrained')
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(wspace=0.06)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
 from mmcompress.core.base.algorithm import PROGRESS
 from mmcompress.core.errors import CompressionError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: What counts training, as opposed to what is shown over it.
 TIME = ('epoch', 'iteration')
@@ -73,6 +72,9 @@ def progress_plot(
     names = [name for name in numbers if len({row[name] for row in rows}) > 1] or numbers
     images = 'histogram' in rows[0]
     heights = [2.5] * images + [1] * len(names)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 1 + sum(heights)), layout='constrained')
     FigureCanvasAgg(figure)
     all_axes = figure.subplots(
@@ -94,6 +96,8 @@ def progress_plot(
 
 
 def _draw_histogram(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    from matplotlib.colors import LogNorm
+
     counts = np.array([row['histogram'] for row in rows]).T
     epochs = np.array([row['epoch'] for row in rows])
     edges = np.linspace(*rows[0]['edges'], len(counts) + 1)

@@ -21,7 +21,6 @@ from mmcompress.core.probe.probe import Probe, few_proposals, restored, seeded, 
 from mmcompress.registry import TASK_UTILS
 
 from .config import UnitConfig, narrow_units, with_twins
-from .graph import CouplingGraph
 
 
 @dataclass
@@ -95,6 +94,9 @@ class DependencyAnalyzer:
     # Units from the dependency graph
 
     def _units(self, model: nn.Module, probe: Probe) -> tuple[list[UnitConfig], dict[str, str]]:
+        # Only here, for it imports Torch-Pruning.
+        from .graph import CouplingGraph
+
         units: list[UnitConfig] = []
         rejected: dict[str, str] = {}
         twins = twins_of(model)

@@ -18,7 +18,6 @@ from mmcompress.registry import MODELS, TASK_UTILS
 from .analyzer import Analysis, fault_of, log_analysis
 from .budget import Budget
 from .config import ChannelRange, UnitConfig, narrow_layers
-from .graph import required_divisor
 from .solver import solve
 from .unit import ChannelUnit
 
@@ -228,6 +227,9 @@ def _fits(channel: ChannelRange, total: int, width: int, passes_through: bool) -
 
 def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
     """The unit of a config file, if it fits the architecture."""
+    # Only here, for it imports Torch-Pruning.
+    from .graph import required_divisor
+
     key = f'channel_unit_cfg.units[{name!r}]'
     try:
         config = UnitConfig.from_dict(unit)

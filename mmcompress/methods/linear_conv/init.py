@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.linalg import qr
 from torch import Tensor
 
 from mmcompress.core.errors import CompressionError
@@ -96,7 +95,17 @@ def fit_linear_conv(
 
 
 def _most_independent(rows: Tensor, count: int) -> Tensor:
-    """Indices of so many rows that QR with column pivoting takes first, ascending."""
+    """Indices of so many rows that QR with column pivoting takes first, ascending.
+
+    Raises:
+        CompressionError: If scipy, which has this decomposition, is not installed.
+    """
+    try:
+        from scipy.linalg import qr
+    except ImportError as error:
+        raise CompressionError(
+            "a fit to dense weights needs scipy: install it with `pip install 'mmcompress[fit]'`"
+        ) from error
     pivots = qr(rows.T.cpu().numpy(), mode='r', pivoting=True)[1]
     return torch.as_tensor(pivots[:count], dtype=torch.int64, device=rows.device).sort().values
 
