@@ -56,3 +56,6 @@ METRICS = _child(root.METRICS, 'engine')
 HOOKS = _child(root.HOOKS, 'engine')
 LOOPS = _child(root.LOOPS, 'engine')
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, 'datasets')
+
+#: All of them, by the names of mmengine's.
+ROOTS = {key: value for key, value in vars().items() if isinstance(value, Registry)}

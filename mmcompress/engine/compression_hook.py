@@ -10,8 +10,8 @@ from typing import Any
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 
 from mmcompress.core.base.algorithm import PROGRESS, Clock, CompressionAlgorithm
 from mmcompress.core.errors import CompressionError
@@ -32,7 +32,7 @@ class CompressionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Call ``algorithm.start``: weights, optimizer and schedules are as training needs them."""
-        algorithm = _algorithm(runner)
+        algorithm = algorithm_of(runner.model)
         if algorithm:
             for hook in runner.hooks:
                 averages = isinstance(hook, EMAHook) and hook.ema_cfg.get('update_buffers')
@@ -45,7 +45,7 @@ class CompressionHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Call ``algorithm.tick``."""
-        algorithm = _algorithm(runner)
+        algorithm = algorithm_of(runner.model)
         if algorithm:
             algorithm.tick(_clock(runner, runner.iter))
 
@@ -53,7 +53,7 @@ class CompressionHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """After each pass over the data, and at the end, write down how far the method is."""
-        algorithm = _algorithm(runner)
+        algorithm = algorithm_of(runner.model)
         done = runner.iter + 1
         if not algorithm or not (done == runner.max_iters or _clock(runner, done).starts_epoch):
             return
@@ -71,9 +71,12 @@ class CompressionHook(Hook):
             file.write(json.dumps(progress) + '\n')
 
 
-def _algorithm(runner: Runner) -> CompressionAlgorithm | None:
-    """The algorithm that is trained, which may be inside of another (a distiller's student)."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+def algorithm_of(model: nn.Module) -> CompressionAlgorithm | None:
+    """The algorithm that a runner trains, which may be inside of another (a distiller's student).
+
+    Args:
+        model: The runner's model, with or without a distributed wrapper.
+    """
     return next((m for m in model.modules() if isinstance(m, CompressionAlgorithm)), None)
 
 
@@ -90,4 +93,4 @@ def _clock(runner: Runner, iteration: int) -> Clock:
         # It says how much data there is, of which every rank sees its share.
         batches = math.ceil(batches / get_world_size())
     starts = iteration % batches == 0
-    return Clock(iteration // batches, iteration, length / batches, length, starts)
+    return Clock(iteration // batches, iteration, length / batches, length, starts, by_epoch=False)

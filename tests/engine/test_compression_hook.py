@@ -37,7 +37,7 @@ def test_epoch_based(make_runner):
 
 def test_iteration_based(make_runner):
     clocks = told(make_runner, 6, False)
-    assert clocks == [Clock(i // 4, i, 1.5, 6, i % 4 == 0) for i in range(6)]
+    assert clocks == [Clock(i // 4, i, 1.5, 6, i % 4 == 0, False) for i in range(6)]
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])

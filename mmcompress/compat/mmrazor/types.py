@@ -5,7 +5,8 @@ channel units), which mmengine looks up in the default scope of the run: "Channe
 in the mmpretrain::task util registry".
 
 Remedy: a bare name that is found neither in a registry nor in its parents is looked up among
-MMRazor's, in the registry of the same kind, before the search is given up.
+MMRazor's, in the registry of the same kind, before the search is given up. What mmcompress does
+under MMRazor's names (:mod:`.scope`) comes first.
 
 Does nothing when the name is found, when it has a scope, and as long as nobody has imported
 MMRazor: a typing error in a config must not cost its import.
@@ -18,7 +19,8 @@ from functools import wraps
 
 from mmengine.registry import Registry
 
-SCOPE = 'mmrazor'
+from . import scope
+from .scope import SCOPE
 
 
 def apply() -> None:
@@ -31,7 +33,8 @@ def apply() -> None:
         if found is None and '.' not in key and f'{SCOPE}.registry' in sys.modules:
             theirs = self.root._search_child(SCOPE)
             # module_dict, not get(): that would import all of MMRazor, or come back here.
-            found = theirs.module_dict.get(key) if theirs else None
+            if theirs is not None:
+                found = scope.named(self.name, key) or theirs.module_dict.get(key)
         return found
 
     Registry.get = get

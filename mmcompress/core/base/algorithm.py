@@ -38,6 +38,7 @@ class Clock:
         max_epochs: Length of training in epochs; not whole in a loop that counts iterations.
         max_iterations: Length of training in iterations.
         starts_epoch: Whether this iteration is the first of an epoch.
+        by_epoch: Whether the training loop counts epochs, and not iterations.
     """
 
     epoch: int
@@ -45,6 +46,7 @@ class Clock:
     max_epochs: float
     max_iterations: int
     starts_epoch: bool
+    by_epoch: bool = True
 
 
 class CompressionAlgorithm(Transparent):

@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from mmcompress.compat.mmrazor.units import as_ours, without_rounding
 from mmcompress.core.checks import check_ratio
 from mmcompress.core.errors import CompressionError, nearest
 
@@ -85,6 +86,8 @@ def read_unit_config(config: dict | str | Path, key: str, parts: str) -> dict:
     if not isinstance(config, dict):
         raise CompressionError(f'{key} is {config!r}; it has to be a dict')
     config = dict(config.get(key, config))
+    if 'default_args' in config:
+        config['default_args'] = without_rounding(config['default_args'])
     _check_keys(config, ('type', 'default_args', 'units'), key)
     if not isinstance(config.get('default_args', {}), dict):
         raise CompressionError(
@@ -98,6 +101,7 @@ def read_unit_config(config: dict | str | Path, key: str, parts: str) -> dict:
             f'{key}.units is {units!r}; it has to be a dict by unit name, or the path of a '
             'JSON file'
         )
+    units = as_ours(units)
     for name, unit in units.items():
         if not isinstance(unit, dict) or not isinstance(unit.get('init_args', {}), dict):
             raise CompressionError(
@@ -173,7 +177,7 @@ def keep_ratios(
     if target is None:
         return ratios
     if isinstance(target, (str, Path)):
-        content = units_in(load_json(target, key))
+        content = as_ours(units_in(load_json(target, key)))
         target = {
             name: unit.get('choice', 1.0) if isinstance(unit, dict) else unit
             for name, unit in content.items()

@@ -225,6 +225,12 @@ def _fits(channel: ChannelRange, total: int, width: int, passes_through: bool) -
     return end - start == total if filters else (end - start) % total == 0
 
 
+def _drops(layer: nn.Module | None) -> bool:
+    """Whether a module leaves channels as they are, or leaves out some at random."""
+    kinds = (nn.Identity, nn.modules.dropout._DropoutNd)
+    return isinstance(layer, kinds) or type(layer).__name__ == 'DropPath'
+
+
 def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
     """The unit of a config file, if it fits the architecture."""
     # Only here, for it imports Torch-Pruning.
@@ -233,7 +239,6 @@ def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
     key = f'channel_unit_cfg.units[{name!r}]'
     try:
         config = UnitConfig.from_dict(unit)
-        producers = config.producers
     except (KeyError, TypeError, AttributeError) as error:
         raise CompressionError(
             f'{key} lacks {error}; write it again with tools/get_channel_units.py -c -i'
@@ -244,6 +249,9 @@ def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
             f'{key}: init_args.num_channels is {total!r}; it has to be a positive integer'
         )
     modules = dict(architecture.named_modules())
+    # MMRazor's files name them as well.
+    config.channels = [c for c in config.channels if not _drops(modules.get(c.name))]
+    producers = config.producers
     for channel in config.channels:
         layer = modules.get(channel.name)
         if layer is None or not is_narrowable(layer):

@@ -20,15 +20,13 @@ from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
 from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.layers.partial_add import partial_adds_of
-from mmcompress.core.layers.partial_input import partial_inputs_of
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in
 
 from .checkpoint import load_into
 from .factors import factored_state
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
-from .static import layer_widths, to_static
+from .static import subnet_of, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
@@ -110,20 +108,7 @@ def export(
     _check_plain(static)
     dense_cfg = dense_config(cfg)
     dense = build_architecture(dense_cfg, cfg.get('data_preprocessor'))
-    replaced = mutator.replaced(algorithm.architecture, forms)
-    subnet = dict(
-        method=type(algorithm).__name__,
-        choices=mutator.choice_template,
-        layers=layer_widths(dense, static, replaced),
-    )
-    if replaced:
-        subnet['replaced'] = replaced
-    partial_adds = partial_adds_of(static)
-    if partial_adds:
-        subnet['partial_adds'] = partial_adds
-    partial_inputs = partial_inputs_of(static)
-    if partial_inputs:
-        subnet['partial_inputs'] = partial_inputs
+    subnet = subnet_of(algorithm, static, dense, forms)
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})

@@ -17,8 +17,8 @@ from mmcompress.core.base.op import Op
 from mmcompress.core.base.units_file import load_json
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, keep_evenly, narrow
-from mmcompress.core.layers.partial_add import add_partially, name_before
-from mmcompress.core.layers.partial_input import select_inputs
+from mmcompress.core.layers.partial_add import add_partially, name_before, partial_adds_of
+from mmcompress.core.layers.partial_input import partial_inputs_of, select_inputs
 from mmcompress.core.layers.plain import Layers, build
 from mmcompress.core.layers.replace import replace_everywhere
 from mmcompress.core.layers.stand_ins import update_widths
@@ -124,6 +124,35 @@ def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = No
     algorithm.mutator.finish_static(model)
     update_widths(model)
     return model.eval()
+
+
+def subnet_of(
+    algorithm: CompressionAlgorithm, static: nn.Module, dense: nn.Module, forms: dict[str, str]
+) -> dict[str, Any]:
+    """What ``fix_subnet.json`` holds: how the static model differs from the dense one.
+
+    Args:
+        algorithm: What the static model was made of.
+        static: What :func:`to_static` returned for it.
+        dense: The dense model.
+        forms: As for :func:`to_static`.
+    """
+    mutator = algorithm.mutator
+    replaced = mutator.replaced(algorithm.architecture, forms)
+    subnet = dict(
+        method=type(algorithm).__name__,
+        choices=mutator.choice_template,
+        layers=layer_widths(dense, static, replaced),
+    )
+    if replaced:
+        subnet['replaced'] = replaced
+    for key, found in (
+        ('partial_adds', partial_adds_of(static)),
+        ('partial_inputs', partial_inputs_of(static)),
+    ):
+        if found:
+            subnet[key] = found
+    return subnet
 
 
 def layer_widths(

@@ -32,7 +32,7 @@ class DCFF(CompressionAlgorithm):
         mutator_cfg: See the base class; a ``DCFFMutator`` by default.
         fuse_interval: Epochs or iterations between fuse steps.
         by_epoch: Whether ``fuse_interval`` counts epochs (passes over the data, whatever the
-            training loop counts) or iterations.
+            training loop counts) or iterations. ``None``: what the training loop counts.
         **kwargs: See the base class.
 
     Source: Lin et al., arXiv:2107.06916.
@@ -46,12 +46,12 @@ class DCFF(CompressionAlgorithm):
         mutator_cfg: dict | None = None,
         *,
         fuse_interval: int = 1,
-        by_epoch: bool = True,
+        by_epoch: bool | None = True,
         **kwargs: Any,
     ) -> None:
         check_count(fuse_interval, 'fuse_interval')
-        if not isinstance(by_epoch, bool):
-            raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True or False')
+        if not isinstance(by_epoch, (bool, type(None))):
+            raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True, False or None')
         super().__init__(architecture, mutator_cfg, **kwargs)
         start_from_scratch(self.architecture)
         self.fuse_interval = fuse_interval
@@ -67,7 +67,8 @@ class DCFF(CompressionAlgorithm):
             CompressionError: If the interval is in epochs and the training loop has none.
         """
         super().tick(clock)
-        if self.by_epoch:
+        by_epoch = clock.by_epoch if self.by_epoch is None else self.by_epoch
+        if by_epoch:
             done, total, due = clock.epoch, clock.max_epochs, clock.starts_epoch
         else:
             done, total, due = clock.iteration, clock.max_iterations, True
@@ -76,7 +77,7 @@ class DCFF(CompressionAlgorithm):
         if self.fuse_interval >= total > 1:
             raise CompressionError(
                 f'fuse_interval is {self.fuse_interval}, but training lasts {total:g} '
-                f'{"epochs" if self.by_epoch else "iterations"}: the temperature would never rise'
+                f'{"epochs" if by_epoch else "iterations"}: the temperature would never rise'
             )
         # Time is measured in fuse intervals; the authors' interval is one epoch.
         temp = temperature(done / self.fuse_interval, total / self.fuse_interval)
