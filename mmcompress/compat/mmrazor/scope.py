@@ -28,8 +28,6 @@ from .._hooks import after_import, is_importable
 from . import dcff
 
 SCOPE = 'mmrazor'
-#: Where MMRazor's static weights are in a file of its ``ItePruneValLoop``.
-PREFIX = 'architecture.'
 #: Hooks that mmcompress's algorithms need; MMRazor's configs don't name them.
 HOOKS = ('mmcompress.CompressionHook', 'mmcompress.ReseedHook')
 
@@ -150,7 +148,6 @@ def _sub_model(models: Registry) -> Callable:
                 init_cfg=init_cfg,
                 **kwargs,
             )
-        init_cfg = _with_prefix(init_cfg)
         build = models.module_dict['sub_model']
         return build(cfg, algorithm or fix_subnet, init_cfg=init_cfg, **kwargs)
 
@@ -165,22 +162,6 @@ def _contents(fix_subnet: Any) -> Any:
         return json.loads(Path(fix_subnet).read_text(encoding='utf-8'))
     except (OSError, TypeError, ValueError):
         return None
-
-
-def _with_prefix(init_cfg: Any) -> Any:
-    """Let weights of MMRazor's ``ItePruneValLoop`` be found under the names that it gives them."""
-    path = init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
-    if init_cfg is None or init_cfg.get('prefix') or not path or not Path(path).is_file():
-        return init_cfg
-    import torch
-
-    try:
-        state = torch.load(path, map_location='meta', weights_only=True)
-        names = list(state.get('state_dict', state))
-    except Exception:  # whoever loads it says what is wrong
-        return init_cfg
-    theirs = any(str(name).startswith(PREFIX) for name in names)
-    return dict(init_cfg, prefix=PREFIX.rstrip('.')) if theirs else init_cfg
 
 
 def _theirs(models: Registry, **args: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader, load_from_http, load_from_local
 from torch import Tensor, nn
 
+from mmcompress.compat.mmrazor.weights import static_weights
 from mmcompress.core.errors import CompressionError, first_line
 
 from .factors import check_specs, materialise
@@ -63,6 +64,7 @@ def with_weights(content: Any, path: str | Path) -> Any:
     Raises:
         CompressionError: If factors are missing, or don't fit.
     """
+    content = static_weights(content)
     if not isinstance(content, dict) or 'factors' not in content or 'state_dict' not in content:
         return content
     specs = check_specs(content.pop('factors'), f'checkpoint: {str(path)!r}')
