@@ -15,6 +15,7 @@ Whatever has no counterpart is an error that names it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .units import without_rounding
@@ -45,7 +46,31 @@ def algorithm(args: dict[str, Any]) -> dict[str, Any]:
         args['fuse_interval'] = args.pop('step_freq', 1)
         args.setdefault('by_epoch', None)
     args['mutator_cfg'] = mutator(args.get('mutator_cfg') or {})
+    args['architecture'] = _with_dense_head(
+        args.get('architecture'), args.get('target_pruning_ratio')
+    )
     return args
+
+
+def _with_dense_head(architecture: Any, ratios: Any) -> Any:
+    """The config of a network whose head takes what the dense backbone returns.
+
+    MMRazor can't narrow transposed convolutions. Its config for pose estimation therefore gives the
+    head the width that the backbone is to have at last (1843 of 2048 channels), and describes a
+    dense network that can't run.
+    """
+    head = architecture.get('head') if isinstance(architecture, dict) else None
+    if not isinstance(head, dict) or not isinstance(ratios, dict):
+        return architecture
+    widths = {}
+    for name, ratio in ratios.items():
+        found = re.search(r'_\(0, (\d+)\)_\1$', str(name))
+        if found and isinstance(ratio, float) and 0 < ratio < 1:
+            widths[int(found[1])] = int(int(found[1]) * ratio)
+    dense = max(widths, default=0)
+    if not dense or head.get('in_channels') != widths[dense]:
+        return architecture
+    return {**architecture, 'head': {**head, 'in_channels': dense}}
 
 
 def mutator(config: Any) -> Any:

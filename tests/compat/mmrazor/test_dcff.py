@@ -89,6 +89,31 @@ def test_the_path_of_a_unit_file_stays():
     assert found == dict(type='DCFFMutator', channel_unit_cfg='units.json')
 
 
+def test_a_head_of_the_final_width_gets_the_dense_one():
+    ratios = {'backbone.a_(0, 64)_64': 0.5, 'backbone.b_(0, 2048)_2048': 0.9}
+    architecture = dict(backbone=1, head=dict(in_channels=1843, out_channels=17))
+    given = dict(architecture=architecture, target_pruning_ratio=ratios)
+    found = dcff.algorithm(given)['architecture']
+    assert found == dict(backbone=1, head=dict(in_channels=2048, out_channels=17))
+    assert architecture['head']['in_channels'] == 1843
+
+
+@pytest.mark.parametrize(
+    ('width', 'ratios'),
+    [
+        (2048, {'backbone.b_(0, 2048)_2048': 0.9}),
+        (1843, {'backbone.b_(0, 2048)_2048': 0.8}),
+        (1843, 0.9),
+        (1843, None),
+        (32, {'backbone.a_(0, 64)_64': 0.5, 'backbone.b_(0, 2048)_2048': 0.9}),
+    ],
+)
+def test_other_heads_stay(width, ratios):
+    architecture = dict(head=dict(in_channels=width))
+    given = dict(architecture=architecture, target_pruning_ratio=ratios)
+    assert dcff.algorithm(given)['architecture'] is architecture
+
+
 def test_subnets():
     assert dcff.subnet(MUTATOR) == dict(type='DCFF', mutator_cfg=OURS)
     assert dcff.subnet(dict(layers={})) is None

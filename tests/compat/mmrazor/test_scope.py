@@ -112,15 +112,16 @@ def mmengine_config(model):
 # Published configs, as they are
 
 PUBLISHED = {
-    'mmcls/dcff/dcff_resnet_8xb32_in1k.py': (1, 'mmpretrain'),
-    'mmdet/dcff/dcff_faster_rcnn_resnet50_8xb4_coco.py': (1, 'mmdet'),
-    'mmseg/dcff/dcff_pointrend_resnet50_8xb2_cityscapes.py': (200, 'mmseg'),
+    'mmcls/dcff/dcff_resnet_8xb32_in1k.py': (1, 'mmpretrain', [41, 38, 230]),
+    'mmdet/dcff/dcff_faster_rcnn_resnet50_8xb4_coco.py': (1, 'mmdet', [41, 38, 230]),
+    'mmpose/dcff/dcff_topdown_heatmap_resnet50_coco.py': (1, 'mmpose', [51, 51, 230]),
+    'mmseg/dcff/dcff_pointrend_resnet50_8xb2_cityscapes.py': (200, 'mmseg', [41, 38, 230]),
 }
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_published_configs(name):
-    interval, scope = PUBLISHED[name]
+    interval, scope, widths = PUBLISHED[name]
     cfg = get_config(f'mmrazor::pruning/{name}')
     cfg.model.architecture.pop('pretrained', None)
     if 'backbone' in cfg.model.architecture:
@@ -130,10 +131,10 @@ def test_published_configs(name):
     assert type(model) is mmcompress.methods.dcff.DCFF
     assert model.fuse_interval == interval
     backbone = model.architecture.backbone
-    # 0.65 and 0.6 of 64 filters, 0.9 of 256.
+    # 0.65 and 0.6 of 64 filters (0.8 of both for poses), 0.9 of 256.
     first = backbone.layer1[0]
-    widths = [first.conv1.out_channels, first.conv2.out_channels, first.conv3.out_channels]
-    assert widths == [41, 38, 230]
+    found = [first.conv1.out_channels, first.conv2.out_channels, first.conv3.out_channels]
+    assert found == widths
     assert type(LOOPS.get(cfg.val_cfg.type)).__name__ == 'function'
 
 
