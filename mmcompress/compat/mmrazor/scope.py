@@ -85,7 +85,7 @@ def serve(registries: Mapping[str, Registry], loop: type) -> None:
     for name in (dcff.THEIR_MUTATOR, dcff.THEIR_UNIT):
         models.register_module(name, module=named[name], force=True)
     loops = registries['LOOPS']
-    _named[loops.name] = {'ItePruneValLoop': _loop(loop)}
+    _named[loops.name] = {'ItePruneValLoop': _loop(loops, loop)}
     after_import('mmengine.runner.runner', _patch_runner)
 
 
@@ -166,10 +166,7 @@ def _contents(fix_subnet: Any) -> Any:
 
 def _theirs(models: Registry, **args: Any) -> Any:
     """A sub model of another algorithm, which MMRazor itself builds."""
-    registry = models.root._search_child(SCOPE)
-    if registry is not None:
-        registry.import_from_location()
-    build = None if registry is None else registry.module_dict.get('sub_model')
+    build = _their_own(models, 'sub_model')
     if build is None:
         raise ValueError(
             'fix_subnet is neither an export of mmcompress nor of DCFF, and MMRazor, which other '
@@ -178,14 +175,27 @@ def _theirs(models: Registry, **args: Any) -> Any:
     return build(**args)
 
 
-def _loop(ours: type) -> Callable:
+def _their_own(registry: Registry, name: str) -> Any:
+    """What MMRazor itself has under a name; ``None`` where it isn't installed."""
+    theirs = registry.root._search_child(SCOPE)
+    if theirs is None:
+        return None
+    theirs.import_from_location()
+    return theirs.module_dict.get(name)
+
+
+def _loop(loops: Registry, ours: type) -> Callable:
     def ItePruneValLoop(runner: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
         """Mmcompress's loop for its algorithms, MMRazor's for those of MMRazor."""
         if ours.fits(runner.model):
             return ours(runner, *args, **kwargs)
-        from mmrazor import engine
-
-        return engine.ItePruneValLoop(runner, *args, **kwargs)
+        theirs = _their_own(loops, 'ItePruneValLoop')
+        if theirs is None:
+            raise ValueError(
+                f"ItePruneValLoop can't export a {type(runner.model).__name__}, which is no "
+                'algorithm of mmcompress; MMRazor is not installed'
+            )
+        return theirs(runner, *args, **kwargs)
 
     return ItePruneValLoop
 

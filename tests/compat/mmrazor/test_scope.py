@@ -334,3 +334,19 @@ def test_single_teacher_distill_takes_a_static_student(tmp_path, imported):
     assert model.student.backbone.conv1.out_channels == (
         algorithm.architecture.backbone.conv1.out_channels
     )
+
+
+def test_its_validation_loop_serves_its_own_algorithms(imported):
+    from types import SimpleNamespace
+
+    from mmengine.evaluator import Evaluator
+    from mmrazor.registry import LOOPS as registry
+    from torch.utils.data import DataLoader
+
+    from mmcompress.engine import ExportValLoop
+
+    loop = LOOPS.get('mmrazor.ItePruneValLoop')
+    rest = DataLoader([1]), Evaluator([])
+    for model, kind in ((config(), ExportValLoop), (NET, registry.module_dict['ItePruneValLoop'])):
+        runner = SimpleNamespace(model=MODELS.build(model), visualizer=SimpleNamespace())
+        assert type(loop(runner, *rest)) is kind
