@@ -25,7 +25,7 @@ from .models import report
 from .runtimes import OnnxFiles, Runtime, fold_all, laid_out, prepare
 from .squeeze_expand import narrowed_convs, squeeze_expand
 
-#: The compact model as FCF's authors run it.
+#: The compact model as Li et al. (CVPR 2019) run it.
 AUTHORS = 'squeeze-expand'
 Row = dict[str, Any]
 

@@ -41,8 +41,7 @@ def read_progress(work_dir: str | os.PathLike) -> list[dict[str, Any]]:
         below = sorted({str(path.parents[1]) for path in work_dir.glob(f'*/*/{PROGRESS}')})
         hint = f'; there is some in {", ".join(below)}' if below else ''
         raise CompressionError(
-            f'work_dir: {str(work_dir)!r} has no */{PROGRESS}, which a training with FCF writes'
-            f'{hint}'
+            f'work_dir: {str(work_dir)!r} has no */{PROGRESS}, which trainings write{hint}'
         )
     rows: dict[int, dict[str, Any]] = {}
     for lines in starts:

@@ -1,4 +1,4 @@
-"""Running a network whose filters were removed as FCF's authors do it: a baseline to measure.
+"""Running a network whose filters were removed as Li et al. (CVPR 2019) do: a baseline to measure.
 
 Every tensor keeps the width of the dense network. Each convolution takes the channels that are
 left of its input (squeeze), convolves them with the filters that are left, and writes the result

@@ -52,10 +52,10 @@ TABLE = {
     'core/checks': 'core/errors',
     'core/layers': 'core/errors core/checks registry',
     'core/probe': 'core/errors core/checks core/layers',
-    'core/base': 'core/errors core/checks core/layers core/probe registry',
+    'core/base': 'core/errors core/checks core/layers core/probe compat registry',
     'core/channels': 'core/errors core/checks core/layers core/probe core/base registry',
     'core/filters': 'core/errors core/checks core/layers core/probe core/base registry',
-    'core/export': 'core/errors core/checks core/layers core/probe core/base registry',
+    'core/export': 'core/errors core/checks core/layers core/probe core/base compat registry',
     # The face of core, for who writes a method.
     'core/__init__': 'core/errors core/base core/channels core/filters core/export',
     'compat': '',
@@ -64,7 +64,7 @@ TABLE = {
     'methods': 'core registry',
     'datasets': 'core/errors core/checks registry',
     'models': 'core/errors core/checks core/layers datasets registry',
-    'engine': 'core/errors core/checks core/base datasets registry',
+    'engine': 'core/errors core/checks core/base core/export datasets registry',
     'report': 'core registry',
     'cli': 'core compat registry report models engine datasets methods version',
     '__init__': 'core compat methods models datasets engine registry version',
@@ -158,7 +158,8 @@ def test_nothing_outside_of_methods_names_a_method(method):
         if inside(kind.__module__, f'mmcompress.methods.{method}')
     }
     for path in sources('.'):
-        if '.mim' in path.parts or 'methods' in path.relative_to(ROOT).parts:
+        # compat/mmrazor translates the names of MMRazor's classes into those of ours.
+        if {'.mim', 'methods', 'mmrazor'} & set(path.relative_to(ROOT).parts):
             continue
         words = set(re.findall(r'\w+', path.read_text()))
         assert not words & names, f'{path} names {words & names}'

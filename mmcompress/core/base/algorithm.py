@@ -110,6 +110,11 @@ class CompressionAlgorithm(Transparent):
             architecture = build_architecture(architecture, data_preprocessor)
         super().__init__(architecture, init_cfg)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
+        if not isinstance(self.mutator, self.mutator_type):
+            raise CompressionError(
+                f'mutator_cfg.type is {mutator_cfg["type"]!r}; it has to be '
+                f'{self.mutator_type.__name__!r}'
+            )
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self.loaded = False
         self._clock: Clock | None = None
@@ -125,8 +130,14 @@ class CompressionAlgorithm(Transparent):
                 f'mutator_cfg is {given!r}; it has to be a dict such as dict(type={default!r})'
             )
         kind = given.get('type', default)
-        found = MODELS.get(kind) if isinstance(kind, str) else kind
-        if not isinstance(found, type) or not issubclass(found, self.mutator_type):
+        found = [kind]
+        if isinstance(kind, str):
+            # Another scope may have the name for ours.
+            with MODELS.switch_scope_and_registry(given.get('_scope_')) as registry:
+                found = [MODELS.get(kind), registry.get(kind)]
+        # A function stands for a class of another library; what it makes is checked once made.
+        fits = [issubclass(f, self.mutator_type) for f in found if isinstance(f, type)]
+        if not any(fits or map(callable, found)):
             raise CompressionError(f'mutator_cfg.type is {kind!r}; it has to be {default!r}')
         return {'type': default, **given}
 

@@ -25,7 +25,7 @@ class AlwaysDropout(nn.Dropout):
 class AllConv(BaseModule):
     """All-CNN-C (Springenberg et al., ICLR 2015 workshop): convolutions in place of pooling.
 
-    As in LinearConv (Kahatapitiya & Rodrigo, WACV 2021): every convolution has a bias and a ReLU,
+    As in Kahatapitiya & Rodrigo (WACV 2021): every convolution has a bias and a ReLU,
     the last one too, there is no batch norm, and ``conv7`` is padded. 1,369,738 parameters with 10
     classes.
 
@@ -37,7 +37,7 @@ class AllConv(BaseModule):
         num_classes: Filters of the last convolution.
         in_channels: Channels of the image.
         conv8_padding: Padding of the 1x1 ``conv8``. In the authors' program it is 1 wherever
-            ``conv8`` is a LinearConv, which puts a border of ``relu(bias)`` around its maps.
+            ``conv8`` is compressed, which puts a border of ``relu(bias)`` around its maps.
         dropout_in_evaluation: Whether dropout drops in evaluation too, as in the authors' program.
             Evaluations are random then.
         init_cfg: mmengine's initialization config.

@@ -1,4 +1,4 @@
-"""MobileNetV2 as the authors of deeply shared filter bases and of LinearConv have it."""
+"""MobileNetV2 as Kang & Kim and Kahatapitiya & Rodrigo have it."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class CIFARInception(nn.Module):
 
 @MODELS.register_module()
 class CIFARGoogLeNet(BaseModule):
-    """GoogLeNet (Szegedy et al., CVPR 2015) in the CIFAR form that HRank and DCFF prune.
+    """GoogLeNet (Szegedy et al., CVPR 2015) in the CIFAR form that HRank and Lin et al. prune.
 
     A 3x3 stem of 192 channels, nine inceptions, and two max pools, after ``b3`` and ``e4``.
 

@@ -19,7 +19,7 @@ class CIFARResNeXt(ResNeXt, ResNet_CIFAR):
     """mmpretrain's ResNeXt with the stem of its ``ResNet_CIFAR``: 3x3, stride 1, no max pool.
 
     ResNeXt-29 (Xie et al., CVPR 2017) has three stages, and blocks that are as wide again at their
-    ends as in between. In the form of LinearConv (Kahatapitiya & Rodrigo, WACV 2021), 2x64d with a
+    ends as in between. In the form of Kahatapitiya & Rodrigo (WACV 2021), 2x64d with a
     1x1 stem and 10 classes, there are 9,128,778 parameters.
 
     Args:

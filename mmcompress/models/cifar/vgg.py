@@ -25,9 +25,9 @@ class CIFARVGG(BaseModule):
             convolutions of each stage.
         widths: Channels of each stage.
         with_bn: Whether a batch norm follows each convolution.
-        conv_bias: Whether convolutions have a bias. The DCFF authors' VGG-16 has biases and batch
+        conv_bias: Whether convolutions have a bias. The VGG-16 of Lin et al. has biases and batch
             norms (14,728,266 parameters with 10 classes), the dense count of the filter-basis
-            authors neither (14,715,594), the LinearConv authors' VGG-11 both (9,231,114).
+            authors neither (14,715,594), that of Kahatapitiya & Rodrigo (VGG-11) both (9,231,114).
         last_pool: Whether a max pool ends the last stage as it does the others. Without it that
             stage is left at its resolution (1/16 of the image's), for the neck to average.
         in_channels: Channels of the image.
