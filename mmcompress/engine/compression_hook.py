@@ -38,7 +38,7 @@ class CompressionHook(Hook):
                 averages = isinstance(hook, EMAHook) and hook.ema_cfg.get('update_buffers')
                 if averages and not algorithm.averages_buffers():
                     raise CompressionError(
-                        'EMAHook.update_buffers is True, but there is no average of the masks of '
+                        'EMAHook.update_buffers is True, but there is no average of the choices of '
                         f'{type(algorithm).__name__}; set it to False'
                     )
             algorithm.start(runner.optim_wrapper)

@@ -5,7 +5,9 @@ uses it to verify units, methods use it to make consumers compact, and ``sub_mod
 to rebuild an exported network.
 
 A module that is not listed here takes part by offering the same protocol: attributes
-``in_channels`` and ``out_channels`` and a method ``narrow(in_keep, out_keep)``.
+``in_channels`` and ``out_channels`` and a method ``narrow(in_keep, out_keep)``. One that pads, and
+so gives channels places among zeros, may offer ``pad_evenly()`` besides, for methods whose channels
+are new ones.
 """
 
 from __future__ import annotations
@@ -39,6 +41,11 @@ class NarrowError(ValueError):
 def has_protocol(module: nn.Module) -> bool:
     """Whether ``module`` brings its own ``narrow``."""
     return callable(getattr(module, 'narrow', None)) and hasattr(module, 'in_channels')
+
+
+def is_padding(module: nn.Module) -> bool:
+    """Whether ``module`` puts its channels among zeros, and can do so anew."""
+    return has_protocol(module) and callable(getattr(module, 'pad_evenly', None))
 
 
 def is_convolution(module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from mmcompress.core.base.algorithm import Clock, CompressionAlgorithm
-from mmcompress.core.checks import check_count
+from mmcompress.core.checks import check_count, is_number
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
@@ -27,12 +28,22 @@ class DCFF(CompressionAlgorithm):
     convolution are scored and fused anew, at a temperature that rises from 1 to 10,000 over
     the course of training.
 
+    **What the published schedule does.** Proxies are mixtures in the first interval only. At the
+    second fuse step the temperature is 4622 already and every proxy one-hot: each layer goes on
+    with the filters that it chose at the first, as they are, and trains them like any other
+    (those not chosen get no gradient any more). Proxies that are one-hot give all filters the same
+    importance, so the choice of the first fuse step stays. A smaller ``temperature_end`` or
+    ``kappa`` keeps proxies soft for longer, and then the choice can change while training goes on.
+
     Args:
         architecture: See the base class.
         mutator_cfg: See the base class; a ``DCFFMutator`` by default.
         fuse_interval: Epochs or iterations between fuse steps.
         by_epoch: Whether ``fuse_interval`` counts epochs (passes over the data, whatever the
             training loop counts) or iterations. ``None``: what the training loop counts.
+        temperature_start: ``T_s`` of Eq. 10, the temperature of the first fuse step.
+        temperature_end: ``T_e``, which the temperature approaches.
+        kappa: Steepness: after about ``4 / kappa`` fuse steps 96 % of the rise are done.
         **kwargs: See the base class.
 
     Source: Lin et al., arXiv:2107.06916.
@@ -47,15 +58,30 @@ class DCFF(CompressionAlgorithm):
         *,
         fuse_interval: int = 1,
         by_epoch: bool | None = True,
+        temperature_start: float = 1.0,
+        temperature_end: float = 1e4,
+        kappa: float = 1.0,
         **kwargs: Any,
     ) -> None:
         check_count(fuse_interval, 'fuse_interval')
         if not isinstance(by_epoch, (bool, type(None))):
             raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True, False or None')
+        given = dict(
+            temperature_start=temperature_start, temperature_end=temperature_end, kappa=kappa
+        )
+        for key, value in given.items():
+            if not is_number(value) or not 0 < value < math.inf:
+                raise CompressionError(f'{key} is {value!r}; it has to be a positive number')
+        if temperature_end < temperature_start:
+            raise CompressionError(
+                f'temperature_end is {temperature_end!r}; it has to be at least '
+                f'temperature_start, {temperature_start!r}'
+            )
         super().__init__(architecture, mutator_cfg, **kwargs)
         start_from_scratch(self.architecture)
         self.fuse_interval = fuse_interval
         self.by_epoch = by_epoch
+        self.schedule = (float(temperature_start), float(temperature_end), float(kappa))
         # Told by every checkpoint: how often, and at what temperature the filters were fused.
         self.register_buffer('fuse_steps', torch.zeros((), dtype=torch.long))
         self.register_buffer('fuse_temperature', torch.zeros(()))
@@ -80,9 +106,13 @@ class DCFF(CompressionAlgorithm):
                 f'{"epochs" if by_epoch else "iterations"}: the temperature would never rise'
             )
         # Time is measured in fuse intervals; the authors' interval is one epoch.
-        temp = temperature(done / self.fuse_interval, total / self.fuse_interval)
+        temp = temperature(done / self.fuse_interval, total / self.fuse_interval, *self.schedule)
         self.fuse(temp)
         print_log(f'DCFF: filters fused at temperature {temp:.4g}', logger='current')
+
+    def averages_buffers(self) -> bool:
+        """No: the average of two choices of filters is none."""
+        return False
 
     def fuse(self, temp: float) -> None:
         """Recompute the proxies of every convolution at temperature ``temp``."""

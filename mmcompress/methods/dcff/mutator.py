@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import nn
+
 from mmcompress.core.channels.mutator import ChannelMutator
+from mmcompress.core.layers.narrow import channels_of, is_padding
 from mmcompress.registry import MODELS
 
 
@@ -11,3 +16,18 @@ class DCFFMutator(ChannelMutator):
     """Channel mutator whose units fuse filters; see the base class."""
 
     unit_type = 'DCFFUnit'
+
+    def prepare_from_supernet(
+        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
+    ) -> None:
+        """As in the base class; then shortcuts that pad are padded for their new widths.
+
+        A fused channel stands for no channel of the dense network, so none has a place to keep,
+        and none need be lost: the zeros go around all of them, as in the authors' network.
+        """
+        paddings = [layer for layer in architecture.modules() if is_padding(layer)]
+        before = [channels_of(layer) for layer in paddings]
+        super().prepare_from_supernet(architecture, ratios, budget)
+        for layer, widths in zip(paddings, before, strict=True):
+            if channels_of(layer) != widths:
+                layer.pad_evenly()

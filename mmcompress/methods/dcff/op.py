@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from mmengine.dist import broadcast
 from torch import Tensor, nn
 
 from mmcompress.core.base.conv_op import ConvOp, plain_conv
@@ -19,8 +21,9 @@ class FusedConv2d(ConvOp, nn.Conv2d):
     """Convolution with ``W~ = P~ W``: m filters, each a fixed mixture of n trained ones.
 
     ``P~`` is constant between two calls of :meth:`fuse`; gradients reach all n filters. The
-    proxies and the importance scores are buffers, so a checkpoint evaluates to the same
-    numbers after loading.
+    proxies, the importance scores and the choice of filters are buffers: a checkpoint evaluates to
+    the same numbers after loading, and goes on from the same choice. Files without the choice, of
+    earlier versions, load too: the proxies show it.
 
     Args:
         conv: The dense convolution to stand in for, ``weight`` of ``Tensor[n, c / g, k, k]``.
@@ -29,9 +32,14 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         weight: ``Tensor[n, c' / g, k, k]``; :meth:`narrow` makes ``c'`` the compact width of
             the producer.
         proxies: ``Tensor[m, n]``, ``P~``, block-diagonal over ``runs``.
-        importance: ``Tensor[n]``.
+        importance: ``Tensor[n]``, the last scores that told filters apart; zeros before the first
+            fuse step.
+        chosen: ``BoolTensor[n]``, the filters that the fused ones stand for; all False before the
+            first fuse step, and in runs that stay as they are.
         runs: Compact and dense width ``(m_i, n_i)`` of consecutive runs of filters. Filters
-            mix within their run only; a run with ``m_i = n_i`` keeps its filters as they are.
+            mix within their run only.
+        mixes: For each run, whether :meth:`fuse` mixes it. A run of ``m_i = n_i`` keeps its filters
+            as they are unless :meth:`set_width` says otherwise.
 
     Source: Lin et al., arXiv:2107.06916, Eq. 5.
     """
@@ -40,13 +48,21 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         super().__init__(conv)
         self.register_buffer('proxies', None)
         self.register_buffer('importance', self.weight.new_zeros(self.dense_channels))
+        self.register_buffer('chosen', self.importance.bool())
         self.runs = [(self.dense_channels, self.dense_channels)]
+        self.mixes = [False]
         self._reset_proxies()
 
-    def set_width(self, start: int, end: int, width: int) -> None:
+    def set_width(self, start: int, end: int, width: int, fuse_all: bool = False) -> None:
         """Let filters ``start`` to ``end`` become ``width`` fused ones.
 
         In a grouped convolution, whose groups see different inputs, each group fuses its own.
+
+        Args:
+            start: First filter.
+            end: One past the last.
+            width: How many they become.
+            fuse_all: Whether as many fused filters as filters are mixtures too.
 
         Raises:
             ValueError: If the range has been set before, or cuts through groups.
@@ -55,18 +71,24 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         if self.groups > 1 and (start % size or end % size):
             raise ValueError('part of a group cannot be fused')
         groups = max((end - start) // size, 1)
-        runs, position = [], 0
-        for m, n in self.runs:
-            if position <= start and end <= position + n and m == n:
-                pieces = [start - position, end - start, position + n - end]
-                each = (width // groups, pieces[1] // groups)
-                runs += [(pieces[0],) * 2, *[each] * groups, (pieces[2],) * 2]
+        runs, mixes, position, found = [], [], 0, False
+        for (m, n), mixed in zip(self.runs, self.mixes, strict=True):
+            if position <= start and end <= position + n and m == n and not mixed:
+                found = True
+                before, inside, after = start - position, end - start, position + n - end
+                each = (width // groups, inside // groups)
+                pieces = [(before, before), *[each] * groups, (after, after)]
+                mixing = [False, *[fuse_all or width < inside] * groups, False]
+                kept = [i for i, (_, count) in enumerate(pieces) if count]
+                runs += [pieces[i] for i in kept]
+                mixes += [mixing[i] for i in kept]
             else:
                 runs.append((m, n))
+                mixes.append(mixed)
             position += n
-        self.runs = [run for run in runs if run[1]]
-        if sum(m for m, _ in self.runs) != self.out_channels - (end - start) + width:
+        if not found:
             raise ValueError(f'filters {start} to {end} are not one unfused run')
+        self.runs, self.mixes = runs, mixes
         self._reset_proxies()
 
     def _reset_proxies(self) -> None:
@@ -90,16 +112,26 @@ class FusedConv2d(ConvOp, nn.Conv2d):
 
     @torch.no_grad()
     def fuse(self, temp: float) -> None:
-        """Recompute proxies and importance from the present filters.
+        """Recompute proxies, importance and choice from the present filters.
+
+        Where scores do not tell filters apart, as proxies that are all one-hot can't, importance
+        and choice are those of the last fuse step. All ranks take those of the first.
 
         Args:
             temp: Temperature ``T``.
         """
-        for (m, n), (rows, columns) in zip(self.runs, self._blocks(), strict=True):
-            if m < n:
-                block, score = proxies(self.weight[columns], temp, m)
-                self.proxies[rows, columns] = block
-                self.importance[columns] = score
+        for mixed, (rows, columns) in zip(self.mixes, self._blocks(), strict=True):
+            if mixed:
+                m, before = rows.stop - rows.start, self.chosen[columns]
+                found = proxies(self.weight[columns], temp, m, before)
+                self.proxies[rows, columns] = found.rows
+                last = self.importance[columns]
+                self.importance[columns] = torch.where(found.separates, found.score, last)
+                self.chosen[columns] = found.chosen
+        chosen = self.chosen.byte()
+        for tensor in (self.proxies, self.importance, chosen):
+            broadcast(tensor)
+        self.chosen.copy_(chosen)
 
     def fused(self) -> tuple[Tensor, Tensor | None]:
         """``W~`` of ``Tensor[m, c' / g, k, k]`` and the bias of ``Tensor[m]``, if any."""
@@ -124,6 +156,26 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         """The plain convolution with the fused weight; ``weight`` is detached."""
         weight, bias = (None if t is None else t.detach().clone() for t in self.fused())
         return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Find out what was chosen, in a file that doesn't say."""
+        kept = [state_dict.get(f'{prefix}{name}') for name in ('proxies', 'importance')]
+        if f'{prefix}chosen' not in state_dict and all(tensor is not None for tensor in kept):
+            state_dict[f'{prefix}chosen'] = self._chosen_by(*kept)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _chosen_by(self, proxies: Tensor, importance: Tensor) -> Tensor:
+        """The choice that proxies show: no filter is nearer to another than to itself."""
+        chosen = torch.zeros_like(importance, dtype=torch.bool)
+        if proxies.shape != self.proxies.shape:
+            return chosen  # of another network; loading says so
+        for mixed, (rows, columns) in zip(self.mixes, self._blocks(), strict=True):
+            if mixed and importance[columns].any():
+                free = chosen[columns]
+                for row in proxies[rows, columns]:
+                    # Equal filters have equal shares, and are chosen one after the other.
+                    free[row.masked_fill(free, -1).argmax()] = True
+        return chosen
 
     def extra_repr(self) -> str:
         """Layer arguments as for a convolution, and the number of trained filters."""

@@ -16,7 +16,8 @@ class PadShortcut(nn.Module):
 
     Written like that, the shortcut has no notion of which output channel carries which input
     channel, and is wrong as soon as either side loses channels. Here that is spelt out in a
-    buffer, which is what :meth:`narrow` edits and what a checkpoint carries along.
+    buffer, which is what :meth:`narrow` edits and what a checkpoint carries along. Methods that
+    make new channels instead of keeping some call :meth:`pad_evenly` after narrowing.
 
     Args:
         in_channels: Channels of the input.
@@ -53,10 +54,7 @@ class PadShortcut(nn.Module):
         self.out_channels = out_channels
         self.stride = stride
         self.pool = pool
-        front = (out_channels - in_channels) // 2
-        source = torch.full((out_channels,), -1, dtype=torch.long)
-        source[front : front + in_channels] = torch.arange(in_channels)
-        self.register_buffer('source', source)
+        self.register_buffer('source', _in_the_middle(in_channels, out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``Tensor[N, in_channels, H, W]`` to ``Tensor[N, out_channels, H', W']``.
@@ -97,7 +95,26 @@ class PadShortcut(nn.Module):
         self.source = source.clone()
         self.out_channels = source.numel()
 
+    @torch.no_grad()
+    def pad_evenly(self) -> None:
+        """Put all input channels in the middle of the output, in place, at the present widths.
+
+        For channels that are new ones, and have no place from before narrowing. Of m channels
+        more, ``m // 2`` stand in front. Where there are fewer outputs than inputs, as only
+        narrowing can bring about, the outermost inputs are lost, one more in front if they are odd
+        in number.
+        """
+        source = _in_the_middle(self.in_channels, self.out_channels)
+        self.source = source.to(self.source.device)
+
     def extra_repr(self) -> str:
         """Show the widths, as torch's layers do."""
         pool = ', pool=True' if self.pool else ''
         return f'{self.in_channels}, {self.out_channels}, stride={self.stride}{pool}'
+
+
+def _in_the_middle(in_channels: int, out_channels: int) -> Tensor:
+    """``LongTensor[out_channels]``: the input channel of each output, or -1."""
+    source = torch.arange(out_channels) - (out_channels - in_channels) // 2
+    source[(source < 0) | (source >= in_channels)] = -1
+    return source

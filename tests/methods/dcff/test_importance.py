@@ -73,7 +73,7 @@ def test_all_filters_equal():
 def test_rows_sum_to_one_and_scores_are_finite():
     weight = filters('random').float()
     for temp in (1.0, 1e2, 1e4, 1e8):
-        chosen, score = proxies(weight, temp, 12)
+        chosen, score, *_ = proxies(weight, temp, 12)
         torch.testing.assert_close(chosen.sum(dim=1), torch.ones(12))
         assert score.isfinite().all()
 
@@ -85,7 +85,7 @@ def test_the_most_important_rows_in_their_order(keep, kind, temp):
     weight = filters(kind)
     expected_p, expected = literal(weight, temp)
     assert expected.sort().values.diff().min() > 1e-6
-    chosen, score = proxies(weight, temp, keep)
+    chosen, score, *_ = proxies(weight, temp, keep)
     assert chosen.shape == (keep, 12)
     best = sorted(sorted(range(12), key=lambda j: -float(expected[j]))[:keep])
     torch.testing.assert_close(chosen, expected_p[best], rtol=1e-6, atol=1e-12)
@@ -94,14 +94,14 @@ def test_the_most_important_rows_in_their_order(keep, kind, temp):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
 def test_results_have_the_type_of_the_weight(dtype):
-    chosen, score = proxies(filters('random').to(dtype), 10.0, 4)
+    chosen, score, *_ = proxies(filters('random').to(dtype), 10.0, 4)
     assert chosen.dtype == score.dtype == dtype
 
 
 def test_an_outlier_is_important():
     weight = torch.randn(10, 4) * 0.01
     weight[3] += 5
-    score = proxies(weight, 1.0, 10)[1]
+    score = proxies(weight, 1.0, 10).score
     assert score.argmax() == 3
 
 
@@ -135,7 +135,7 @@ weight = torch.randn(2048, 512, 1, 1)
 proxies(weight[:64], 1.0, 8)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for temp in (1.0, 1e4):
-    chosen, score = proxies(weight, temp, 1843)
+    chosen, score, *_ = proxies(weight, temp, 1843)
     assert chosen.shape == (1843, 2048) and score.isfinite().all() and chosen.isfinite().all()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """

@@ -76,7 +76,7 @@ def test_gradients_reach_all_filters_and_not_the_proxies():
 
 def test_proxies_are_those_of_the_paper():
     op = make(width=5, temp=3.0)
-    expected, score = proxies(op.weight, 3.0, 5)
+    expected, score, *_ = proxies(op.weight, 3.0, 5)
     assert torch.equal(op.proxies, expected)
     assert torch.equal(op.importance, score)
 
@@ -108,7 +108,7 @@ def test_groups_fuse_their_own_filters():
     assert not op.proxies[:2, 4:].any()
     assert not op.proxies[2:, :4].any()
     for rows, columns in ((slice(0, 2), slice(0, 4)), (slice(2, 4), slice(4, 8))):
-        expected, score = proxies(op.weight[columns], 2.0, 2)
+        expected, score, *_ = proxies(op.weight[columns], 2.0, 2)
         torch.testing.assert_close(op.proxies[rows, columns], expected, rtol=1e-12, atol=0)
         assert torch.equal(op.importance[columns], score)
 
@@ -203,7 +203,7 @@ def test_to_static(case):
 def test_state_dict_round_trip():
     op = make()
     other = make(temp=7.0)
-    assert set(op.state_dict()) == {'weight', 'bias', 'proxies', 'importance'}
+    assert set(op.state_dict()) == {'weight', 'bias', 'proxies', 'importance', 'chosen'}
     other.load_state_dict(op.state_dict())
     x = torch.randn(2, 6, 9, 9, dtype=torch.float64)
     assert torch.equal(other(x), op(x))
