@@ -18,10 +18,29 @@ _keep = {
     for _layer, _list in _rates.items()
     for _block, _rate in enumerate(_list)
 }
+# The authors' program fuses the filters of layers that keep all of theirs too, and starts from
+# Kaiming's normal distribution by fan in, the classifier as well.
+_normal = dict(type='Kaiming', mode='fan_in')
+_architecture = dict(
+    _base_.model,
+    backbone=dict(
+        _base_.model.backbone,
+        init_cfg=[
+            dict(_normal, layer='Conv2d'),
+            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+        ],
+    ),
+    head=dict(_base_.model.head, init_cfg=dict(_normal, layer='Linear')),
+)
+
 model = dict(
     _delete_=True,
     type='mmcompress.DCFF',
-    architecture=_base_.model,
+    architecture=_architecture,
+    mutator_cfg=dict(
+        type='DCFFMutator',
+        channel_unit_cfg=dict(type='DCFFUnit', default_args=dict(fuse_all=True)),
+    ),
     target_pruning_ratio=_keep,
     fuse_interval=1,
 )

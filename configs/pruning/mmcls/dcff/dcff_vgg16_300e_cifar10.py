@@ -7,10 +7,32 @@ _base_ = [
 ]
 custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
+# The authors' program fuses the filters of layers that keep all of theirs too, and starts as
+# PyTorch does: uniform by fan in, within 1 / sqrt(fan in). A max pool ends its last stage as well.
+_uniform = dict(
+    type='Kaiming', a=5**0.5, mode='fan_in', nonlinearity='leaky_relu', distribution='uniform'
+)
+_architecture = dict(
+    _base_.model,
+    backbone=dict(
+        _base_.model.backbone,
+        last_pool=True,
+        init_cfg=[
+            dict(_uniform, layer='Conv2d'),
+            dict(type='Constant', layer='_BatchNorm', val=1, bias=0),
+        ],
+    ),
+    head=dict(_base_.model.head, init_cfg=dict(_uniform, layer='Linear')),
+)
+
 model = dict(
     _delete_=True,
     type='mmcompress.DCFF',
-    architecture=_base_.model,
+    architecture=_architecture,
+    mutator_cfg=dict(
+        type='DCFFMutator',
+        channel_unit_cfg=dict(type='DCFFUnit', default_args=dict(fuse_all=True)),
+    ),
     target_pruning_ratio={
         'backbone.stage1.*': 0.5,
         'backbone.stage2.*': 0.6,

@@ -12,9 +12,10 @@ model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 flops_shape = (512, 1024)  # height and width of the published figure
 
 optim_wrapper = dict(clip_grad=dict(_delete_=True, max_norm=25, norm_type=2))
+# As in MMRazor's program: the learning rate has reached its end after half of the training.
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.1, begin=0, end=200),
-    dict(type='PolyLR', by_epoch=False, power=0.9, eta_min=1e-4, begin=200, end=160000),
+    dict(type='PolyLR', by_epoch=False, power=0.9, eta_min=1e-4, begin=200, end=80000),
 ]
 train_cfg = dict(max_iters=160000, val_interval=16000)
 
