@@ -100,6 +100,35 @@ def test_narrowing_twice_equals_narrowing_once():
     assert torch.equal(twice.source, once.source)
 
 
+@pytest.mark.parametrize(
+    ('ins', 'outs', 'expected'),
+    [
+        (6, 25, [-1] * 9 + list(range(6)) + [-1] * 10),
+        (25, 32, [-1] * 3 + list(range(25)) + [-1] * 4),
+        (5, 5, list(range(5))),
+        (8, 5, [2, 3, 4, 5, 6]),  # only narrowing gets here; two are lost in front, one behind
+    ],
+)
+def test_padding_anew_for_the_present_widths(ins, outs, expected):
+    shortcut = PadShortcut(32, 64)
+    shortcut.narrow(torch.arange(ins), torch.arange(outs))
+    shortcut.pad_evenly()
+    assert shortcut.source.tolist() == expected
+    assert (shortcut.in_channels, shortcut.out_channels) == (ins, outs)
+    x = torch.randn(2, ins, 6, 6)
+    front = (outs - ins) // 2
+    assert torch.equal(
+        shortcut(x), F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, front, outs - ins - front))
+    )
+
+
+def test_padding_anew_changes_nothing_at_the_widths_of_before():
+    shortcut = PadShortcut(16, 32)
+    before = shortcut.source.clone()
+    shortcut.pad_evenly()
+    assert torch.equal(shortcut.source, before)
+
+
 def test_a_prefix_narrowed_copy_takes_the_checkpoint_of_any_narrowing():
     trained, rebuilt = PadShortcut(8, 16), PadShortcut(8, 16)
     trained.narrow(torch.tensor([2, 5, 6]), torch.tensor([0, 6, 9, 10]))

@@ -1,0 +1,102 @@
+"""The authors' DCFF, restated literally: layers, rule and CIFAR ResNet, slow and in float64.
+
+Nothing of mmcompress is used. What is ascending here (rows of proxies) is in another order in the
+authors' program, which relabels channels.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Fuse(nn.Module):
+    """A convolution with ``P W``."""
+
+    def __init__(self, n, kept, stride, shape):
+        super().__init__()
+        self.n, self.kept, self.stride = n, kept, stride
+        self.weight = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+        self.proxies = None
+        self.score = None
+
+    def fuse(self, epoch, epochs):
+        """Proxies of the most important filters; scores that are not finite change nothing."""
+        rows = self.weight.detach().reshape(self.n, -1)
+        start, end, k = 1, 10000, 1
+        a = 2 * (end - start) * (1 + math.exp(-k * epochs)) / (1 - math.exp(-k * epochs))
+        t = 1 / (a / (1 + math.exp(-k * epoch)) + start - a / 2)
+        distance = (rows[:, None] - rows[None]).pow(2).sum(dim=2).sqrt()
+        p = torch.softmax(-distance / t, dim=1)
+        # [j, k, i], as the formula has it: 0 log 0 is NaN.
+        divergence = (p[:, None, :] * (p[:, None, :] / (p[None] + 1e-7)).log()).sum(dim=2)
+        score = divergence.sum(dim=1)
+        if self.score is None or score.isfinite().all():
+            self.score = score
+        chosen = sorted(sorted(range(self.n), key=lambda j: -float(self.score[j]))[: self.kept])
+        self.chosen = chosen
+        self.proxies = p[chosen]
+
+    def forward(self, x):
+        weight = (self.proxies @ self.weight.reshape(self.n, -1)).reshape(
+            -1, *self.weight.shape[1:]
+        )
+        return F.conv2d(x, weight, stride=self.stride, padding=1)
+
+
+class Block(nn.Module):
+    def __init__(self, before, planes, inner, kept, stride):
+        super().__init__()
+        self.conv1 = Fuse(planes, inner, stride, (planes, before, 3, 3))
+        self.bn1 = nn.BatchNorm2d(inner).double()
+        self.conv2 = Fuse(planes, kept, 1, (planes, inner, 3, 3))
+        self.bn2 = nn.BatchNorm2d(kept).double()
+        self.more = None if stride == 1 and before == kept else kept - before
+        self.stride = stride
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        if self.more is not None:
+            x = x[:, :, :: self.stride, :: self.stride]
+            front = self.more // 2
+            x = F.pad(x, (0, 0, 0, 0, front, self.more - front), 'constant', 0)
+        return (out + x).relu()
+
+
+class ResNet(nn.Module):
+    """``rates``: one for the first convolution of each block, then one for each stage."""
+
+    def __init__(self, blocks, rates):
+        super().__init__()
+        streams = [int(16 * 2**i * (1 - rate)) for i, rate in enumerate(rates[-3:])]
+        self.conv1 = Fuse(16, streams[0], 1, (16, 3, 3, 3))
+        self.bn1 = nn.BatchNorm2d(streams[0]).double()
+        before = streams[0]
+        for stage in range(3):
+            planes, layers = 16 * 2**stage, []
+            for index in range(blocks):
+                inner = int(planes * (1 - rates[stage * blocks + index]))
+                stride = 2 if stage and not index else 1
+                layers.append(Block(before, planes, inner, streams[stage], stride))
+                before = streams[stage]
+            self.add_module(f'layer{stage + 1}', nn.Sequential(*layers))
+        self.fc = nn.Linear(before, 10).double()
+
+    def fuse(self, epoch, epochs):
+        for layer in self.modules():
+            if isinstance(layer, Fuse):
+                layer.fuse(epoch, epochs)
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x)).relu()
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def names(theirs):
+    """The names that mmcompress has for the parameters and buffers of a :class:`ResNet`."""
+    return {
+        name: name.replace('fc.', 'head.fc.') if name.startswith('fc') else f'backbone.{name}'
+        for name in theirs
+    }
