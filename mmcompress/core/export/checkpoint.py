@@ -107,12 +107,19 @@ def _is_state_dict(state: Any) -> bool:
 def check_fits(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     """See that a state dict belongs to ``model``.
 
+    Modules name in ``derived_buffers`` what they work out themselves where an older file lacks it.
+
     Raises:
         CompressionError: If keys are missing, left over, or of another shape.
     """
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     own = model.state_dict()
-    missing = [key for key in own if key not in state]
+    derived = {
+        f'{name}.{buffer}'
+        for name, module in model.named_modules(remove_duplicate=False)
+        for buffer in getattr(module, 'derived_buffers', ())
+    }
+    missing = [key for key in own if key not in state and key not in derived]
     extra = [key for key in state if key not in own]
     shapes = [
         f'{key} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}'

@@ -44,6 +44,9 @@ class FusedConv2d(ConvOp, nn.Conv2d):
     Source: Lin et al., arXiv:2107.06916, Eq. 5.
     """
 
+    #: What files of earlier versions lack, see ``core.checkpoint.check_fits``.
+    derived_buffers = ('chosen',)
+
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__(conv)
         self.register_buffer('proxies', None)

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import Clock, CompressionError
+from mmcompress.core.checkpoint import load_into
 from mmcompress.core.subnet import to_static
 from mmcompress.methods.dcff import FusedConv2d, importance
 from mmcompress.methods.dcff.importance import choose, log_proxies, proxies, scores, temperature
@@ -242,6 +243,20 @@ def test_a_file_from_before_the_first_fuse_step():
     other.fuse(1.0)
     other.load_state_dict(state)
     assert not other.chosen.any()
+
+
+def test_the_tools_take_a_file_without_the_choice(tmp_path):
+    model, other = MODELS.build(cfg()), MODELS.build(cfg())
+    model.fuse(1.0)
+    state = {key: value for key, value in model.state_dict().items() if 'chosen' not in key}
+    torch.save(dict(state_dict=state), tmp_path / 'old.pth')
+    load_into(other, tmp_path / 'old.pth')
+    for key, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+    del state['architecture.backbone.conv1.proxies']
+    torch.save(dict(state_dict=state), tmp_path / 'broken.pth')
+    with pytest.raises(CompressionError, match=r'conv1\.proxies is missing .*1 missing'):
+        load_into(other, tmp_path / 'broken.pth')
 
 
 def test_a_file_of_another_width_is_refused():
