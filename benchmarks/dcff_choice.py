@@ -2,8 +2,8 @@
 
 From the second fuse step on the proxies are one-hot and all scores of a layer tie. ``--rule kept``
 is what DCFF does: the choice of the first fuse step stays. ``--rule ties`` takes whatever
-``torch.topk`` makes of ties, as DCFF did before (and MMRazor's does): filters are exchanged by their
-index, once.
+``torch.topk`` makes of ties, as DCFF did before (and MMRazor's does): filters are exchanged by
+their index, once.
 
 Trains the demo config, or another one, once for each seed.
 
