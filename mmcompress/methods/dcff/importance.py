@@ -149,8 +149,8 @@ def choose(score: Tensor, tolerance: Tensor, keep: int, before: Tensor, rows: Te
 
 def _order(rows: Tensor) -> Tensor:
     """Rank of every row in lexicographic order, ``LongTensor[n]``; equal rows share one."""
-    # On the CPU: a comparison of numbers, which no device could do differently.
-    return torch.unique(rows.cpu(), dim=0, return_inverse=True)[1].to(rows.device)
+    # On the CPU and in float64, which holds all types of weights: only numbers are compared.
+    return torch.unique(rows.cpu().double(), dim=0, return_inverse=True)[1].to(rows.device)
 
 
 class Proxies(NamedTuple):

@@ -174,10 +174,10 @@ class FusedConv2d(ConvOp, nn.Conv2d):
             return chosen  # of another network; loading says so
         for mixed, (rows, columns) in zip(self.mixes, self._blocks(), strict=True):
             if mixed and importance[columns].any():
-                free = chosen[columns]
+                taken = chosen[columns]
                 for row in proxies[rows, columns]:
                     # Equal filters have equal shares, and are chosen one after the other.
-                    free[row.masked_fill(free, -1).argmax()] = True
+                    taken[row.masked_fill(taken, -1).argmax()] = True
         return chosen
 
     def extra_repr(self) -> str:

@@ -143,6 +143,16 @@ def test_the_order_of_filters_does_not_matter(temp, earlier):
     assert (indices(expected) == [1, 5, 6, 11, 19]) is (earlier and temp == ONE_HOT)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_without_an_earlier_choice_the_weights_decide(dtype):
+    """Whatever their type: the first in which two filters differ."""
+    weight = filters(8).to(dtype)
+    weight[:, 0, 0, 0] = torch.tensor([3.0, 1, 2, 1, 5, 4, 6, 7])
+    weight[1, 0, 0, 1], weight[3, 0, 0, 1] = 2.0, -2.0
+    assert indices(proxies(weight, ONE_HOT, 1).chosen) == [3]
+    assert indices(proxies(weight, ONE_HOT, 3).chosen) == [1, 2, 3]
+
+
 def test_two_filters_always_tie():
     """Their divergence is the same seen from either."""
     weight = filters(2)
