@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 
 from mmcompress.core import Clock
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.static import to_static
 from mmcompress.methods.dcff import FusedConv2d
 from mmcompress.methods.dcff.importance import temperature
 

@@ -10,8 +10,8 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import Clock, CompressionError
-from mmcompress.core.checkpoint import load_into
-from mmcompress.core.subnet import to_static
+from mmcompress.core.export.checkpoint import load_into
+from mmcompress.core.export.static import to_static
 from mmcompress.methods.dcff import FusedConv2d, importance
 from mmcompress.methods.dcff.importance import choose, log_proxies, proxies, scores, temperature
 

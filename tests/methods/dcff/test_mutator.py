@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmcompress.core import CompressionError, DependencyAnalyzer
-from mmcompress.core.subnet import layer_widths, sub_model, to_static
+from mmcompress.core.export.static import layer_widths, sub_model, to_static
 from mmcompress.methods.dcff import DCFFMutator, DCFFUnit, FusedConv2d
 
 
