@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
-from torch import nn
+from torch import Tensor, nn
 
 from .op import Op
 
@@ -35,6 +35,11 @@ class ConvOp(Op, nn.Conv2d):
         self.weight, self.bias = conv.weight, conv.bias
         if hasattr(conv, 'init_cfg'):
             self.init_cfg = conv.init_cfg
+
+    def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
+        """See the base class; where there are weights of the dense layer."""
+        if f'{prefix}weight' in state:
+            super().fill_missing(state, prefix)
 
 
 def is_plain_conv(layer: nn.Module) -> bool:

@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from mmcompress.core.base.conv_op import is_plain_conv
+from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.narrow import is_pass_through
+from mmcompress.core.layers.replace import replace_everywhere
 
 from .config import ChannelRange, UnitConfig
 
@@ -23,6 +25,9 @@ class ChannelUnit(ABC):
         config: The channels, as the analyzer found them.
         choice: Keep ratio in (0, 1].
         divisor: A multiple that the width has to be of, on top of what the layers ask for.
+
+    Attributes:
+        places: Ops by all names of the layers that they stand in for.
     """
 
     def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
@@ -38,6 +43,7 @@ class ChannelUnit(ABC):
             )
         config.divisor = divisor
         self.choice = choice
+        self.places: dict[str, Op] = {}
 
     @property
     def name(self) -> str:
@@ -88,15 +94,25 @@ class ChannelUnit(ABC):
             Ranges of channels whose width the ops take care of themselves.
         """
 
-    def load_dense(self, state: dict[str, Tensor]) -> None:
-        """Turn weights of dense layers into those of the unit's ops, in place.
+    def put(self, architecture: nn.Module, name: str, op: Op) -> None:
+        """Put an op in the place of a layer, in place, and keep in mind where it is.
 
-        Nothing, for methods whose ops have the tensors of dense layers.
+        Args:
+            architecture: The model.
+            name: Of the layer; the op may be there already.
+            op: Stands in for it.
+        """
+        names = replace_everywhere(architecture, name, op)
+        self.places.update(dict.fromkeys(names, op))
+
+    def load_dense(self, state: dict[str, Tensor]) -> None:
+        """Let the ops complete the weights of dense layers, in place.
 
         Args:
             state: Tensors by their names in the architecture.
         """
-        del state
+        for name, op in self.places.items():
+            op.fill_missing(state, f'{name}.')
 
     def as_dict(self, with_init_args: bool = True, with_channels: bool = True) -> dict:
         """The unit in MMRazor's JSON shape."""

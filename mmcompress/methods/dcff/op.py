@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from mmengine.dist import broadcast
@@ -160,12 +159,11 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         weight, bias = (None if t is None else t.detach().clone() for t in self.fused())
         return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
         """Find out what was chosen, in a file that doesn't say."""
-        kept = [state_dict.get(f'{prefix}{name}') for name in ('proxies', 'importance')]
-        if f'{prefix}chosen' not in state_dict and all(tensor is not None for tensor in kept):
-            state_dict[f'{prefix}chosen'] = self._chosen_by(*kept)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        kept = [state.get(f'{prefix}{name}') for name in ('proxies', 'importance')]
+        if f'{prefix}chosen' not in state and all(tensor is not None for tensor in kept):
+            state[f'{prefix}chosen'] = self._chosen_by(*kept)
 
     def _chosen_by(self, proxies: Tensor, importance: Tensor) -> Tensor:
         """The choice that proxies show: no filter is nearer to another than to itself."""

@@ -10,7 +10,6 @@ from torch import nn
 from mmcompress.core.channels.config import ChannelRange, UnitConfig
 from mmcompress.core.channels.unit import ChannelUnit
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.layers.replace import replace_everywhere
 from mmcompress.registry import MODELS
 
 from .op import FusedConv2d
@@ -62,6 +61,6 @@ class DCFFUnit(ChannelUnit):
             op = architecture.get_submodule(channel.name)
             if not isinstance(op, FusedConv2d):
                 op = FusedConv2d(op)
-                replace_everywhere(architecture, channel.name, op)
+            self.put(architecture, channel.name, op)
             op.set_width(channel.start, channel.end, self.width, self.fuse_all)
         return filters

@@ -7,10 +7,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from mmcompress.core.base.op import Op
 from mmcompress.core.channels.config import ChannelRange, UnitConfig
 from mmcompress.core.channels.unit import ChannelUnit
-from mmcompress.core.layers.replace import replace_everywhere
 from mmcompress.registry import MODELS
 
 from .admm import keep_largest
@@ -36,7 +34,6 @@ class FCFUnit(ChannelUnit):
         scale: What the scalars multiply, see the mutator.
         op: The owner of the scalars, once :meth:`prepare` has run.
         ops: That and the ops that share them.
-        places: Convolutions and norms by all of their names.
     """
 
     def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
@@ -46,7 +43,6 @@ class FCFUnit(ChannelUnit):
         self.scale = 'output'
         self.op: FactorizedConv2d | None = None
         self.ops: list[FactorizedConv2d] = []
-        self.places: dict[str, Op] = {}
 
     @property
     def partial(self) -> bool:
@@ -101,25 +97,17 @@ class FCFUnit(ChannelUnit):
             op = FactorizedConv2d(architecture.get_submodule(channel.name), self.op)
             op.scaled_by_norm = self.norms.get(channel.name) in scaled
             op.scales_bias = self.scale == 'output'
-            self._place(replace_everywhere(architecture, channel.name, op), op)
+            self.put(architecture, channel.name, op)
             self.op = self.op or op
             self.ops.append(op)
         for name, channel in scaled.items():
             norm = architecture.get_submodule(name)
             if not isinstance(norm, FactorizedNorm):
                 norm = FactorizedNorm(norm)
-                self._place(replace_everywhere(architecture, name, norm), norm)
+            self.put(architecture, name, norm)
             norm.scale(channel.start, channel.end, self.op)
         self.width = width
         return self.config.channels
-
-    def _place(self, names: list[str], op: Op) -> None:
-        self.places.update(dict.fromkeys(names, op))
-
-    def load_dense(self, state: dict[str, Tensor]) -> None:
-        """See the base class."""
-        for name, op in self.places.items():
-            op.fill_missing(state, f'{name}.')
 
     @property
     def rows(self) -> Tensor:
