@@ -1,0 +1,176 @@
+"""Time the dense against the compact model of a config, in turn in one process.
+
+CONFIG is a compression config, a dense one with ``--compress``, or the ``compact.py`` of an
+export. Beside the compact model runs the way of FCF's authors, ``squeeze-expand``: take the
+channels that are left, convolve, write into zeros of full width. Without a checkpoint weights are
+random, which changes no time.
+
+The columns are those of the published tables, reductions in percent. The time of convolutions is
+measured by hooks in the real forward pass, with ``--layers`` also that of each narrowed convolution
+by itself.
+
+Example:
+    python tools/benchmark.py mmpretrain::resnet/resnet34_8xb32_in1k.py \
+        --compress configs/_base_/methods/dcff_r34.py --fold-bn --onnx --layers
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from typing import Any
+
+import mmcompress  # noqa: F401
+
+# isort: split
+import torch
+from rich.console import Console
+
+from mmcompress.cli.image_shape import add_shape_argument, image_shape
+from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
+from mmcompress.core.errors import CompressionError
+from mmcompress.report import print_table
+from mmcompress.report.benchmark import Benchmark
+from mmcompress.report.models import dense_and_compact
+from mmcompress.report.runtimes import runtimes
+from mmcompress.report.table import progress
+
+#: What the tables show of a row, under which title; JSON has everything.
+MODEL_COLUMNS = dict(
+    runtime='runtime',
+    threads='threads',
+    batch_size='batch',
+    model='model',
+    flops_down='model FLOPs down %',
+    time_down='model time down %',
+    conv_flops_down='conv FLOPs down %',
+    conv_time_down='conv time down %',
+    quotient='time / FLOPs',
+    squeeze_share='squeeze %',
+    conv_share='conv %',
+    expand_share='expand %',
+)
+LAYER_COLUMNS = dict(
+    layer='layer',
+    count='alike',
+    threads='threads',
+    batch_size='batch',
+    input='input',
+    channels='channels',
+    kept='kept',
+    flops_down='FLOPs down %',
+    time_down='plain narrower conv time down %',
+    squeeze_expand_time_down='squeeze-conv-expand time down %',
+    quotient='time / FLOPs',
+    squeeze_share='squeeze %',
+    conv_share='conv %',
+    expand_share='expand %',
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Time dense against compact')
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint', nargs='?', help='of the model of the config')
+    add_shape_argument(parser)
+    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1], metavar='N')
+    parser.add_argument('--threads', type=int, nargs='+', default=[1], metavar='N')
+    parser.add_argument('--repeats', type=int, default=30, help='timed rounds')
+    parser.add_argument('--fold-bn', action='store_true', help='also with batch norms folded')
+    parser.add_argument('--channels-last', action='store_true', help='also in this layout')
+    parser.add_argument('--compile', action='store_true', help='also with torch.compile')
+    parser.add_argument('--onnx', action='store_true', help='also with onnxruntime')
+    parser.add_argument('--layers', action='store_true', help='also each convolution by itself')
+    parser.add_argument('--json', action='store_true', help='print JSON instead of tables')
+    # Options may stand between the config and the checkpoint.
+    args = parser.parse_intermixed_args()
+    for name, values in (
+        ('--batch-sizes', args.batch_sizes),
+        ('--threads', args.threads),
+        ('--repeats', [args.repeats]),
+    ):
+        wrong = [value for value in values if value < 1]
+        if wrong:
+            raise CompressionError(f'{name} is {wrong[0]}; give 1 or more')
+    return args
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was asked for, in full precision."""
+    cfg = load_config(args)
+    shape = image_shape(cfg, args.shape)
+    ways = runtimes(args.fold_bn, args.channels_last, args.compile, args.onnx)
+    models = dense_and_compact(cfg, args.checkpoint)
+    if 'compact' not in models:
+        raise CompressionError(
+            f'{args.config} makes no compact model; give a compression config, an exported '
+            'compact.py, or a method file with --compress'
+        )
+    if 'static' in models:
+        raise CompressionError(
+            f'{args.config} gives convolutions a basis instead of making them narrower; '
+            'tools/export.py --report times such a model'
+        )
+    with progress() as bar:
+        task = bar.add_task('timing', total=None)
+        benchmark = Benchmark(**models, shape=shape, repeats=args.repeats)
+        settings = len(args.threads) * len(args.batch_sizes)
+        steps = len(ways) + (len(benchmark.kinds) if args.layers else 0)
+        bar.update(task, total=settings * steps)
+        benchmark.advance = lambda: bar.advance(task)
+        by_model = benchmark.by_model(ways, args.threads, args.batch_sizes)
+        by_layer = [
+            row
+            for threads in args.threads
+            for batch_size in args.batch_sizes
+            if args.layers
+            for row in benchmark.by_layer(threads, batch_size)
+        ]
+    return dict(
+        config=args.config,
+        shape=shape,
+        repeats=args.repeats,
+        torch=torch.__version__,
+        machine=platform.machine(),
+        macs=benchmark.macs,
+        conv_macs=benchmark.conv_macs,
+        models=by_model,
+        layers=by_layer,
+    )
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the tables."""
+    # In a file or a pipe, nothing asks for narrow lines.
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    title = f'{result["config"]} at {"x".join(map(str, result["shape"]))}'
+    rows = [
+        {
+            **{title: row.get(key) for key, title in MODEL_COLUMNS.items()},
+            'dense ms': f'{row["dense_ms"]:.4g} ± {row["dense_iqr_ms"]:.2g}',
+            'ms': f'{row["ms"]:.4g} ± {row["iqr_ms"]:.2g}',
+        }
+        for row in result['models']
+    ]
+    print_table(rows, title=f'{title} (median ± interquartile range)', console=console)
+    if result['layers']:
+        rows = [
+            {title: row[key] for key, title in LAYER_COLUMNS.items()} for row in result['layers']
+        ]
+        print_table(rows, title='convolutions by themselves, eager', console=console)
+
+
+def main() -> None:
+    args = parse_args()
+    with results_on_stdout():
+        result = measure(args)
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+if __name__ == '__main__':
+    run(main)

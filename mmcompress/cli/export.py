@@ -1,0 +1,124 @@
+"""Turn a trained algorithm into a static model of plain torch layers.
+
+Writes ``compact.pth``, ``compact.py`` and ``fix_subnet.json`` after comparing the static model
+with the trained one on random images and on the config's own validation data; with ``--onnx`` also
+``compact.onnx``, compared with onnxruntime.
+
+Example:
+    python tools/export.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import mmcompress  # noqa: F401
+
+# isort: split
+from rich.console import Console
+
+from mmcompress.cli.exporting import PREFERENCES, export_checkpoint
+from mmcompress.cli.image_shape import add_shape_argument, image_shape
+from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
+from mmcompress.core.export.export import STORES
+from mmcompress.report import print_table
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Export a trained algorithm')
+    add_config_arguments(parser)
+    parser.add_argument('checkpoint')
+    parser.add_argument(
+        '-o', '--out', help='folder to write to; by default `export` beside the checkpoint'
+    )
+    parser.add_argument(
+        '--batches', type=int, default=2, help='batches of validation data to compare on'
+    )
+    parser.add_argument(
+        '--fold-bn',
+        action='store_true',
+        help='make batch norms part of the convolutions in front of them; for inference only',
+    )
+    parser.add_argument(
+        '--onnx',
+        action='store_true',
+        help='also write compact.onnx, of any batch size; for super-resolution, any image size',
+    )
+    parser.add_argument(
+        '--prefer',
+        choices=PREFERENCES,
+        default='macs',
+        help='convolutions with a basis are exported as they are, or merged into one convolution, '
+        'whichever has the fewest MACs, parameters, or takes the least time (measured here)',
+    )
+    parser.add_argument(
+        '--store',
+        choices=STORES,
+        default='weights',
+        help='what compact.pth holds of layers whose weights are made of factors; whatever loads '
+        'the file through compact.py, or by mmcompress.load_compact, makes the weights again',
+    )
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='parameters, MACs and latency of the exported model beside the dense one',
+    )
+    add_shape_argument(parser)
+    parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
+    parser.add_argument('--json', action='store_true', help='print the result as JSON')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
+    with results_on_stdout():
+        cfg = load_config(args)
+        wanted = args.onnx or args.report or args.prefer == 'latency'
+        shape = image_shape(cfg, args.shape) if wanted else None
+        result = export_checkpoint(
+            cfg,
+            args.checkpoint,
+            out,
+            args.batches,
+            args.overwrite,
+            args.fold_bn,
+            shape if args.onnx else None,
+            args.prefer,
+            shape,
+            args.report,
+            args.store,
+        )
+    if args.json:
+        print(json.dumps(result, indent=2))
+    else:
+        if args.report:
+            print_table(table(result['report']), title=str(out), console=Console())
+        if result.get('forms'):
+            forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
+            print(f'layers with a basis: {forms}')
+        print(
+            f'written to {out} ({args.store}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
+            f'difference to the trained model {result["max_difference"]:.2g} on random images and '
+            f'{result["batches"]} batches'
+        )
+
+
+def table(rows: list[dict]) -> list[dict[str, str]]:
+    """The report as a terminal shows it."""
+    return [
+        {
+            'model': row['model'],
+            'stored params': f'{row["stored_params"]:,}',
+            'run-time params': f'{row["runtime_params"]:,}',
+            'MACs': f'{row["macs"] / 1e6:.2f}M',
+            'latency': f'{row["latency_ms"]:.2f} ms ({row["latency_ratio"]:.2f})',
+        }
+        for row in rows
+    ]
+
+
+if __name__ == '__main__':
+    run(main)
