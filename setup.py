@@ -68,6 +68,7 @@ setup(
     python_requires='>=3.10',
     install_requires=requirements('runtime'),
     extras_require=extras,
+    entry_points={'console_scripts': ['mmcompress = mmcompress.cli:main']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

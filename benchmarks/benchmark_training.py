@@ -26,14 +26,9 @@ import torch
 from rich.console import Console
 from training_clock import compare_training
 
-from mmcompress.cli.image_shape import add_shape_argument, image_shape
-from mmcompress.cli.launch import (
-    add_config_arguments,
-    build_algorithm,
-    load_config,
-    results_on_stdout,
-    run,
-)
+from mmcompress.cli.image_shape import image_shape
+from mmcompress.cli.launch import build_algorithm, load_config, results_on_stdout, run
+from mmcompress.cli.options import add_config_arguments, add_shape_argument
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
 from mmcompress.core.errors import CompressionError
@@ -88,7 +83,7 @@ def measure(config: str, args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         CompressionError: If it isn't that of a compression algorithm.
     """
-    cfg = load_config(argparse.Namespace(**{**vars(args), 'config': config}))
+    cfg = load_config(config, args.compress, args.cfg_options)
     algorithm = build_algorithm(cfg)
     dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
     _load(algorithm, dense.state_dict(), cfg.get('load_from'))

@@ -3,14 +3,22 @@
 Importing the package registers every algorithm, mutator, unit, network and data set.
 """
 
-from mmcompress import compat
+from typing import Any
 
-compat.apply()  # before anything that imports an old dependency
+from mmcompress.cli import program
+from mmcompress.version import __version__
 
-from mmcompress import core, datasets, engine, methods, models, registry  # noqa: E402
-from mmcompress.core.export.checkpoint import load_compact  # noqa: E402
-from mmcompress.version import __version__  # noqa: E402
-
-compat.mmrazor.serve(registry.ROOTS, engine.ExportValLoop)
+if not program.is_running():
+    # Our own command line imports it as well, but answers --help and mistakes before.
+    from mmcompress.everything import core, datasets, engine, load_compact, methods, models
 
 __all__ = ['__version__', 'core', 'datasets', 'engine', 'load_compact', 'methods', 'models']
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported later in a process of the command line."""
+    if name in __all__:
+        from mmcompress import everything
+
+        return getattr(everything, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

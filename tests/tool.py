@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -59,8 +61,53 @@ def succeed(name: str, *args: object) -> str:
     return done.stdout
 
 
-def module(name: str) -> ModuleType:
-    """A tool as a module, for its functions."""
+#: The module of each tool's verb, and the one beside it that does the work.
+VERBS = {
+    'train': ('train', 'training'),
+    'test': ('test', 'testing'),
+    'export': ('export', 'exporting'),
+    'get_channel_units': ('units', 'listing'),
+    'get_flops': ('flops', 'image_shape'),
+    'benchmark': ('bench',),
+    'plot': ('plot',),
+    'demo': ('demo', 'demonstration'),
+    'make_digits': ('data.digits',),
+    'make_sub_images': ('data.crop', 'data.cropping'),
+}
+
+
+class Verb:
+    """A verb as a module: its functions, and those that its work needs."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        modules = [import_module(f'mmcompress.cli.{name}') for name in (*names, 'launch')]
+        vars(self).update(verb=modules[0], modules=modules)
+
+    def parse_args(self) -> argparse.Namespace:
+        """The arguments in ``sys.argv``."""
+        return import_module('mmcompress.cli').parse(self.verb, sys.argv[1:])
+
+    def main(self) -> None:
+        """What the tool does; errors are raised."""
+        self.verb.main(self.parse_args())
+
+    def _home(self, name: str) -> ModuleType:
+        for found in self.modules[1:] + self.modules[:1]:
+            if hasattr(found, name):
+                return found
+        raise AttributeError(name)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._home(name), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._home(name), name, value)
+
+
+def module(name: str) -> ModuleType | Verb:
+    """A tool, or a study, as a module, for its functions."""
+    if name in VERBS:
+        return Verb(VERBS[name])
     spec = importlib.util.spec_from_file_location(f'tools_{name}', ROOT / script(name))
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)

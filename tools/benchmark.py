@@ -1,7 +1,6 @@
-"""The tool benchmark: what it does is in mmcompress/cli/bench.py."""
+"""The same as ``mmcompress bench``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.bench import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('bench')

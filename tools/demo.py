@@ -1,7 +1,6 @@
-"""The tool demo: what it does is in mmcompress/cli/demo.py."""
+"""The same as ``mmcompress demo``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.demo import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('demo')

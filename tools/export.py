@@ -1,7 +1,6 @@
-"""The tool export: what it does is in mmcompress/cli/export.py."""
+"""The same as ``mmcompress export``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.export import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('export')

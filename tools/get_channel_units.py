@@ -1,7 +1,6 @@
-"""The tool get_channel_units: what it does is in mmcompress/cli/units.py."""
+"""The same as ``mmcompress units``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.units import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('units')

@@ -1,7 +1,6 @@
-"""The tool get_flops: what it does is in mmcompress/cli/flops.py."""
+"""The same as ``mmcompress flops``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.flops import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('flops')

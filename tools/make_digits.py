@@ -1,7 +1,6 @@
-"""The tool make_digits: what it does is in mmcompress/cli/data/digits.py."""
+"""The same as ``mmcompress data digits``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.data.digits import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('data', 'digits')

@@ -1,7 +1,6 @@
-"""The tool make_sub_images: what it does is in mmcompress/cli/data/crop.py."""
+"""The same as ``mmcompress data crop``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.data.crop import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('data', 'crop')

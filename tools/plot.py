@@ -1,7 +1,6 @@
-"""The tool plot: what it does is in mmcompress/cli/plot.py."""
+"""The same as ``mmcompress plot``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.plot import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('plot')

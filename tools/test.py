@@ -1,7 +1,6 @@
-"""The tool test: what it does is in mmcompress/cli/test.py."""
+"""The same as ``mmcompress test``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.test import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('test')

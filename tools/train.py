@@ -1,7 +1,6 @@
-"""The tool train: what it does is in mmcompress/cli/train.py."""
+"""The same as ``mmcompress train``."""
 
-from mmcompress.cli.launch import run
-from mmcompress.cli.train import main
+from mmcompress.cli import main
 
 if __name__ == '__main__':
-    run(main)
+    main('train')

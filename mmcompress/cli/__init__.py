@@ -1,1 +1,91 @@
-"""The command line: what the tools run."""
+"""Make convolutional networks smaller and faster: train, export and measure them.
+
+The command line is ``mmcompress VERB ...``; the scripts in ``tools/`` are its verbs. A verb is a
+module with ``add_arguments(parser)`` and ``main(args)``. What it needs beside the standard library
+is imported by ``main``, or by a module beside it: a help text takes no longer than Python's start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from importlib import import_module
+from types import ModuleType
+
+#: What there is to do.
+VERBS = {
+    'train': 'train a config: dense, compressed as it says, or with --compress',
+    'test': 'evaluate a checkpoint',
+    'export': 'turn a trained algorithm into a static model of plain torch layers',
+    'units': 'list what can be made narrower, or share a basis; find keep ratios for a budget',
+    'flops': 'count parameters and MACs, dense and compact',
+    'bench': 'time the dense against the compact model',
+    'plot': 'draw the progress of a training',
+    'demo': 'train, compress, export and measure a ResNet-20 in minutes',
+    'data': 'write the embedded data sets, or cut large images into sub-images',
+}
+
+
+def main(*verb: str) -> None:
+    """Run the command line of this process, and end it.
+
+    Args:
+        *verb: What to do, for a script that does nothing else; by default, the command line
+            begins with it.
+    """
+    module, words = sys.modules[__name__], sys.argv[1:]
+    prog, given = None if verb else 'mmcompress', list(verb)
+    while hasattr(module, 'VERBS'):
+        name = given.pop(0) if given else choose(module, words, prog)
+        module = import_module(f'{module.__name__}.{name}')
+        prog = prog and f'{prog} {name}'
+    args = parse(module, words, prog)
+    import_module('mmcompress.everything')
+    from .launch import run
+
+    run(lambda: module.main(args))
+
+
+def parse(module: ModuleType, words: list[str], prog: str | None = None) -> argparse.Namespace:
+    """The arguments of a verb.
+
+    Args:
+        module: The verb's.
+        words: What stands behind it.
+        prog: How the user called it; by default, by the name of a script.
+    """
+    from .options import separate_json
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    # Options may stand between the config and the checkpoint.
+    return parser.parse_intermixed_args(separate_json(words))
+
+
+def choose(module: ModuleType, words: list[str], prog: str | None) -> str:
+    """Take the verb from the command line; without one, say which there are, and end."""
+    word = words.pop(0) if words else None
+    if word in module.VERBS:
+        return word
+    if word == '--version':
+        from mmcompress.version import __version__
+
+        print(__version__)
+        sys.exit(0)
+    if word in ('-h', '--help', None):
+        text = [f'usage: {prog} VERB ...', '', module.__doc__.splitlines()[0], '', 'verbs:']
+        text += [f'  {name:<8} {what}' for name, what in module.VERBS.items()]
+        text += ['', f'`{prog} VERB --help` says more']
+        print('\n'.join(text), file=sys.stdout if word else sys.stderr)
+        sys.exit(0 if word else 2)
+    near = difflib.get_close_matches(word, module.VERBS, n=3, cutoff=0.5) or list(module.VERBS)
+    print(
+        f'error: {prog} has no verb {word!r}; the nearest are {", ".join(map(repr, near))}',
+        file=sys.stderr,
+    )
+    sys.exit(2)

@@ -1,41 +1,33 @@
 """Time the dense against the compact model of a config, in turn in one process.
 
-CONFIG is a compression config, a dense one with ``--compress``, or the ``compact.py`` of an
-export. Beside the compact model runs the way of FCF's authors, ``squeeze-expand``: take the
+CONFIG is a compression config, a dense one with `--compress`, or the `compact.py` of an
+export. Beside the compact model runs the way of FCF's authors, `squeeze-expand`: take the
 channels that are left, convolve, write into zeros of full width. Without a checkpoint weights are
 random, which changes no time.
 
 The columns are those of the published tables, reductions in percent. The time of convolutions is
-measured by hooks in the real forward pass, with ``--layers`` also that of each narrowed convolution
+measured by hooks in the real forward pass, with `--layers` also that of each narrowed convolution
 by itself.
 
 Example:
-    python tools/benchmark.py mmpretrain::resnet/resnet34_8xb32_in1k.py \
-        --compress configs/_base_/methods/dcff_r34.py --fold-bn --onnx --layers
+    mmcompress bench mmpretrain::resnet/resnet34_8xb32_in1k.py --compress dcff_r34 --layers
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from typing import Any
 
-import mmcompress  # noqa: F401
-
-# isort: split
-import torch
-from rich.console import Console
-
-from mmcompress.cli.image_shape import add_shape_argument, image_shape
-from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
-from mmcompress.core.errors import CompressionError
-from mmcompress.report import print_table
-from mmcompress.report.benchmark import Benchmark
-from mmcompress.report.models import dense_and_compact
-from mmcompress.report.runtimes import runtimes
-from mmcompress.report.table import progress
+from .options import (
+    add_config_arguments,
+    add_json_argument,
+    add_shape_argument,
+    add_threads_argument,
+    give_json,
+    prints_json,
+)
 
 #: What the tables show of a row, under which title; JSON has everything.
 MODEL_COLUMNS = dict(
@@ -70,22 +62,42 @@ LAYER_COLUMNS = dict(
 )
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Time dense against compact')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
     add_config_arguments(parser)
     parser.add_argument('checkpoint', nargs='?', help='of the model of the config')
     add_shape_argument(parser)
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1], metavar='N')
-    parser.add_argument('--threads', type=int, nargs='+', default=[1], metavar='N')
+    add_threads_argument(parser, default=[1], several=True)
     parser.add_argument('--repeats', type=int, default=30, help='timed rounds')
     parser.add_argument('--fold-bn', action='store_true', help='also with batch norms folded')
     parser.add_argument('--channels-last', action='store_true', help='also in this layout')
     parser.add_argument('--compile', action='store_true', help='also with torch.compile')
     parser.add_argument('--onnx', action='store_true', help='also with onnxruntime')
     parser.add_argument('--layers', action='store_true', help='also each convolution by itself')
-    parser.add_argument('--json', action='store_true', help='print JSON instead of tables')
-    # Options may stand between the config and the checkpoint.
-    args = parser.parse_intermixed_args()
+    add_json_argument(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Measure, and show tables."""
+    from .launch import results_on_stdout
+
+    check(args)
+    with results_on_stdout():
+        result = measure(args)
+    give_json(result, args.json)
+    if not prints_json(args.json):
+        show(result)
+
+
+def check(args: argparse.Namespace) -> None:
+    """See that all numbers are positive.
+
+    Raises:
+        CompressionError: If one isn't.
+    """
+    from mmcompress.core.errors import CompressionError
+
     for name, values in (
         ('--batch-sizes', args.batch_sizes),
         ('--threads', args.threads),
@@ -94,12 +106,26 @@ def parse_args() -> argparse.Namespace:
         wrong = [value for value in values if value < 1]
         if wrong:
             raise CompressionError(f'{name} is {wrong[0]}; give 1 or more')
-    return args
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was asked for, in full precision."""
-    cfg = load_config(args)
+    """Everything that was asked for, in full precision.
+
+    Raises:
+        CompressionError: If the config makes no narrower model.
+    """
+    import torch
+
+    from mmcompress.core.errors import CompressionError
+    from mmcompress.report.benchmark import Benchmark
+    from mmcompress.report.models import dense_and_compact
+    from mmcompress.report.runtimes import runtimes
+    from mmcompress.report.table import progress
+
+    from .image_shape import image_shape
+    from .launch import load_config
+
+    cfg = load_config(args.config, args.compress, args.cfg_options)
     shape = image_shape(cfg, args.shape)
     ways = runtimes(args.fold_bn, args.channels_last, args.compile, args.onnx)
     models = dense_and_compact(cfg, args.checkpoint)
@@ -143,6 +169,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
+    from rich.console import Console
+
+    from mmcompress.report import print_table
+
     # In a file or a pipe, nothing asks for narrow lines.
     console = Console(width=None if sys.stdout.isatty() else 240)
     title = f'{result["config"]} at {"x".join(map(str, result["shape"]))}'
@@ -160,17 +190,3 @@ def show(result: dict[str, Any]) -> None:
             {title: row[key] for key, title in LAYER_COLUMNS.items()} for row in result['layers']
         ]
         print_table(rows, title='convolutions by themselves, eager', console=console)
-
-
-def main() -> None:
-    args = parse_args()
-    with results_on_stdout():
-        result = measure(args)
-    if args.json:
-        print(json.dumps(result, indent=2))
-    else:
-        show(result)
-
-
-if __name__ == '__main__':
-    run(main)

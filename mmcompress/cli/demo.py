@@ -2,193 +2,30 @@
 
 Trains the dense network and its compressed versions, exports these, and compares what a user
 would run: top-1, parameters, MACs, and the latency of all models measured in turn. A training
-that is there already, of the same config, is not repeated.
+that is there already, of the same config, is not repeated. The work dir has the table as
+summary.json and summary.png.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import warnings
-from pathlib import Path
-from typing import Any
+import contextlib
 
-import mmcompress
-
-# isort: split
-import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
-from rich.console import Console
-from torch import nn
-
-from mmcompress.cli.exporting import export_checkpoint
-from mmcompress.cli.launch import read_config, run
-from mmcompress.cli.stages import Stage, stages_of
-from mmcompress.core.base.build import build_model, init_scope
-from mmcompress.core.export.checkpoint import load_into
-from mmcompress.report import (
-    compare_latency,
-    complexity,
-    print_table,
-    summary_plot,
-    write_json,
-)
-
-CONFIGS = Path(__file__).resolve().parent.parent / 'configs' / 'demo'
-SUFFIX = '_resnet20_digits.py'
-IMAGE = (3, 32, 32)
-BATCH = 64
-
-console = Console()
+from .options import add_json_argument, give_json, prints_json
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='The demo: ResNet-20 on handwritten digits')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
     parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything goes')
     parser.add_argument('--epochs', type=int, help='train shorter, for a quick look')
-    return parser.parse_args()
+    add_json_argument(parser)
 
 
-class QuietRunner(Runner):
-    """A runner that doesn't print its whole config and list of hooks; the work dir has both."""
+def main(args: argparse.Namespace) -> None:
+    """Run the demo."""
+    from .demonstration import compare_all
+    from .launch import results_on_stdout
 
-    def _log_env(self, env_cfg: dict) -> None:
-        """Print nothing about the environment."""
-
-    def get_hooks_info(self) -> str:
-        """Nothing to print about hooks."""
-        return ''
-
-
-def methods() -> dict[str, Path]:
-    """Demo configs by method, the dense network first."""
-    found = {path.name.removesuffix(SUFFIX): path for path in sorted(CONFIGS.glob(f'*{SUFFIX}'))}
-    return {'dense': found.pop('dense'), **found}
-
-
-def train(cfg: Config, name: str) -> Path:
-    """Train a config, or find its finished training; returns the last checkpoint."""
-    work_dir = Path(cfg.work_dir)
-    checkpoint = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
-    stamp = work_dir / 'finished'
-    made_from = hashlib.sha256((mmcompress.__version__ + cfg.pretty_text).encode())
-    if cfg.load_from:
-        made_from.update(Path(cfg.load_from).read_bytes())
-    digest = made_from.hexdigest()
-    if checkpoint.is_file() and stamp.is_file() and stamp.read_text() == digest:
-        console.rule(f'{name}: already trained, {checkpoint}')
-        return checkpoint
-    console.rule(f'{name}: training {cfg.train_cfg.max_epochs} epochs')
-    stamp.unlink(missing_ok=True)
-    QuietRunner.from_cfg(cfg).train()
-    stamp.write_text(digest)
-    return checkpoint
-
-
-def to_plain(cfg: Config, checkpoint: Path, name: str) -> tuple[Config, Path, nn.Module]:
-    """What a user would run of a training: config, checkpoint and model of plain layers."""
-    if 'architecture' not in cfg.model:
-        model = build_model(cfg)
-        load_into(model, checkpoint)
-        return cfg, checkpoint, model
-    console.rule(f'{name}: exporting')
-    result = export_checkpoint(
-        cfg, checkpoint, checkpoint.parent / 'export', batches=None, overwrite=True
-    )
-    console.print(
-        f'{result["config"]}: differs from the trained model by at most '
-        f'{result["max_difference"]:.2g} on random images and all {result["batches"]} batches '
-        'of the test split'
-    )
-    static = Config.fromfile(result['config'])
-    model = build_model(static)
-    load_into(model, result['checkpoint'])
-    return static, Path(result['checkpoint']), model
-
-
-def top1(cfg: Config, checkpoint: Path, work_dir: Path) -> float:
-    """Accuracy on the test split, in percent, by the config's own evaluator."""
-    cfg = cfg.copy()
-    cfg.load_from, cfg.work_dir = str(checkpoint), str(work_dir / 'test')
-    return float(QuietRunner.from_cfg(cfg).test()['accuracy/top1'])
-
-
-def train_method(
-    name: str, path: Path, args: argparse.Namespace, trained: dict[str, Path]
-) -> tuple[Config, Path]:
-    """Run the training of a method, or its several stages; returns config and checkpoint.
-
-    Args:
-        name: Of the method.
-        path: Its config.
-        args: Of the command line.
-        trained: Checkpoints by text of the config; a stage that another method has run is not
-            run again.
-    """
-    work_dir = Path(args.work_dir) / name
-    checkpoint: Path | None = None
-    stages = stages_of(str(path))
-    for stage in stages or [Stage(name, str(path))]:
-        cfg = read_config(stage.config)
-        cfg.merge_from_dict(stage.cfg_options)
-        if args.epochs:
-            cfg.train_cfg.max_epochs = args.epochs
-        if checkpoint:
-            cfg.load_from = str(checkpoint)
-        text = cfg.pretty_text
-        if text not in trained:
-            cfg.work_dir = str(work_dir / stage.name if stages else work_dir)
-            init_scope(cfg)
-            trained[text] = train(cfg, f'{name}, {stage.name}' if stages else name)
-        checkpoint = trained[text]
-    return cfg, checkpoint
-
-
-def measure_method(
-    name: str, path: Path, args: argparse.Namespace, trained: dict[str, Path]
-) -> dict[str, Any]:
-    """Train, export and evaluate one method; returns its row and, as ``model``, the network."""
-    work_dir = Path(args.work_dir) / name
-    cfg, checkpoint = train_method(name, path, args, trained)
-    static, static_checkpoint, model = to_plain(cfg, checkpoint, name)
-    figures = complexity(model, IMAGE)
-    return dict(
-        method=name,
-        top1=top1(static, static_checkpoint, work_dir),
-        params=figures['params'],
-        macs=figures['macs'],
-        latency_ms=None,
-        checkpoint=str(checkpoint),
-        static_checkpoint=str(static_checkpoint),
-        model=model,
-    )
-
-
-def main() -> None:
-    args = parse_args()
-    warnings.filterwarnings('ignore')  # of old libraries, about each other
-    trained: dict[str, Path] = {}
-    rows = [measure_method(name, path, args, trained) for name, path in methods().items()]
-    console.rule('latency, all models in turn')
-    timed = compare_latency(
-        {row['method']: row.pop('model') for row in rows}, torch.randn(BATCH, *IMAGE)
-    )
-    for row, time in zip(rows, timed, strict=True):
-        row['latency_ms'] = time['median_ms']
-        row['latency_iqr_ms'] = time['iqr_ms']
-        row['latency_ratio'] = time['ratio']
-    out = Path(args.work_dir)
-    write_json(rows, out / 'summary.json')
-    title = 'ResNet-20 on handwritten digits'
-    summary_plot(rows, out / 'summary.png', title=title)
-    shown = ('method', 'top1', 'params', 'macs', 'latency_ms', 'latency_ratio')
-    print_table(
-        [{key: row[key] for key in shown} for row in rows],
-        title=f'{title} (latency of a batch of {BATCH} on {torch.get_num_threads()} CPU threads)',
-    )
-    console.print(f'written: {out / "summary.json"}, {out / "summary.png"}')
-
-
-if __name__ == '__main__':
-    run(main)
+    with results_on_stdout() if prints_json(args.json) else contextlib.nullcontext():
+        rows = compare_all(args)
+    give_json(rows, args.json)

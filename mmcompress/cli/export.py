@@ -1,38 +1,38 @@
 """Turn a trained algorithm into a static model of plain torch layers.
 
-Writes ``compact.pth``, ``compact.py`` and ``fix_subnet.json`` after comparing the static model
-with the trained one on random images and on the config's own validation data; with ``--onnx`` also
-``compact.onnx``, compared with onnxruntime.
+Writes compact.pth, compact.py and fix_subnet.json after comparing the static model with the
+trained one on random images and on the config's own validation data; with --onnx also
+compact.onnx, compared with onnxruntime.
 
 Example:
-    python tools/export.py configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
+    mmcompress export configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import mmcompress  # noqa: F401
+from .options import (
+    add_config_arguments,
+    add_json_argument,
+    add_out_argument,
+    add_shape_argument,
+    give_json,
+    prints_json,
+)
 
-# isort: split
-from rich.console import Console
-
-from mmcompress.cli.exporting import PREFERENCES, export_checkpoint
-from mmcompress.cli.image_shape import add_shape_argument, image_shape
-from mmcompress.cli.launch import add_config_arguments, load_config, results_on_stdout, run
-from mmcompress.core.export.export import STORES
-from mmcompress.report import print_table
+#: What the static forms of ops can be chosen by.
+PREFERENCES = ('macs', 'params', 'latency')
+#: Those of :data:`mmcompress.core.export.export.STORES`, which a help text can't wait for.
+STORES = ('weights', 'factors')
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Export a trained algorithm')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
     add_config_arguments(parser)
     parser.add_argument('checkpoint')
-    parser.add_argument(
-        '-o', '--out', help='folder to write to; by default `export` beside the checkpoint'
-    )
+    add_out_argument(parser, 'folder to write to; by default `export` beside the checkpoint')
     parser.add_argument(
         '--batches', type=int, default=2, help='batches of validation data to compare on'
     )
@@ -67,43 +67,54 @@ def parse_args() -> argparse.Namespace:
     )
     add_shape_argument(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
-    parser.add_argument('--json', action='store_true', help='print the result as JSON')
-    return parser.parse_args()
+    add_json_argument(parser)
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    """Export, and say how close the result is."""
+    from .exporting import export_checkpoint
+    from .image_shape import image_shape
+    from .launch import load_config, results_on_stdout
+
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
-        cfg = load_config(args)
+        cfg = load_config(args.config, args.compress, args.cfg_options)
         wanted = args.onnx or args.report or args.prefer == 'latency'
         shape = image_shape(cfg, args.shape) if wanted else None
         result = export_checkpoint(
             cfg,
             args.checkpoint,
             out,
-            args.batches,
-            args.overwrite,
-            args.fold_bn,
-            shape if args.onnx else None,
-            args.prefer,
-            shape,
-            args.report,
-            args.store,
+            batches=args.batches,
+            overwrite=args.overwrite,
+            fold_bn=args.fold_bn,
+            onnx_shape=shape if args.onnx else None,
+            prefer=args.prefer,
+            shape=shape,
+            with_report=args.report,
+            store=args.store,
         )
-    if args.json:
-        print(json.dumps(result, indent=2))
-    else:
-        if args.report:
-            print_table(table(result['report']), title=str(out), console=Console())
-        if result.get('forms'):
-            forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
-            print(f'layers with a basis: {forms}')
-        print(
-            f'written to {out} ({args.store}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
-            f'difference to the trained model {result["max_difference"]:.2g} on random images and '
-            f'{result["batches"]} batches'
-        )
+    give_json(result, args.json)
+    if not prints_json(args.json):
+        show(result, out, args.store)
+
+
+def show(result: dict, out: Path, store: str) -> None:
+    """Print what was written, and the report if there is one."""
+    if result.get('report'):
+        from rich.console import Console
+
+        from mmcompress.report import print_table
+
+        print_table(table(result['report']), title=str(out), console=Console())
+    if result.get('forms'):
+        forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
+        print(f'layers with a basis: {forms}')
+    print(
+        f'written to {out} ({store}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
+        f'difference to the trained model {result["max_difference"]:.2g} on random images and '
+        f'{result["batches"]} batches'
+    )
 
 
 def table(rows: list[dict]) -> list[dict[str, str]]:
@@ -118,7 +129,3 @@ def table(rows: list[dict]) -> list[dict[str, str]]:
         }
         for row in rows
     ]
-
-
-if __name__ == '__main__':
-    run(main)

@@ -19,16 +19,15 @@ from mmcompress.core.export.export import dense_config, export
 from mmcompress.report.exported import export_report
 from mmcompress.report.forms import fastest_forms
 
-from .launch import ToolRunner, build_algorithm
-
-#: What the static forms of ops can be chosen by.
-PREFERENCES = ('macs', 'params', 'latency')
+from .launch import build_algorithm
+from .runner import ToolRunner
 
 
 def export_checkpoint(
     cfg: Config,
     checkpoint: str | Path,
     out: str | Path,
+    *,
     batches: int | None = 2,
     overwrite: bool = False,
     fold_bn: bool = False,
@@ -45,29 +44,40 @@ def export_checkpoint(
         checkpoint: What training left.
         out: Folder to write to.
         batches: How many batches of the config's validation data to compare on; ``None`` for all.
-        overwrite: See :func:`~mmcompress.core.export.export.export`, as the two others.
-        fold_bn: See there.
-        onnx_shape: See there.
-        prefer: What there is to be least of where ops have several static forms, one of
-            :data:`PREFERENCES`: MACs, parameters, or time, which is measured.
+        overwrite: Replace an earlier export.
+        fold_bn: Make batch norms part of the convolutions in front of them.
+        onnx_shape: Also write ``compact.onnx``, traced on an image of this
+            ``(channels, height, width)``.
+        prefer: The quantity to minimise where ops have several static forms: ``'macs'``,
+            ``'params'`` or ``'latency'``, which is measured.
         shape: ``(channels, height, width)`` of an image; needed to measure time.
         with_report: Compare parameters, MACs and time of the dense and the exported model.
-        store: See :func:`~mmcompress.core.export.export.export`.
+        store: What ``compact.pth`` holds: ``'weights'``, or the ``'factors'`` they are made of.
 
     Returns:
         What :func:`~mmcompress.core.export.export.export` returns; ``forms``, how many layers
-        take each
-        static form, where they have several; with a report also its rows, ``report``.
+        take each static form, where they have several; with a report also its rows, ``report``.
 
     Raises:
-        CompressionError: See there; and if the checkpoint doesn't belong to the config.
+        CompressionError: If the checkpoint doesn't belong to the config, ``out`` is there
+            already, or the static model differs from the trained one.
     """
     algorithm = build_algorithm(cfg)
     content = load_into(algorithm, checkpoint)
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
     data = _validation_batches(cfg, batches)
     forms = static_forms(algorithm, prefer, shape)
-    result = export(algorithm, cfg, out, data, overwrite, fold_bn, onnx_shape, forms, store)
+    result = export(
+        algorithm,
+        cfg,
+        out,
+        data,
+        overwrite=overwrite,
+        fold_bn=fold_bn,
+        onnx_shape=onnx_shape,
+        forms=forms,
+        store=store,
+    )
     if forms:
         result['forms'] = dict(Counter(forms.values()))
     if with_report:

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from mmengine.config import Config
 
 from mmcompress.core.errors import CompressionError
-
-
-def add_shape_argument(parser: argparse.ArgumentParser) -> None:
-    """The argument that says which size."""
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        metavar='N',
-        help="size of the image: side, or height and width; by default the config's flops_shape, "
-        'else that of its test pipeline',
-    )
 
 
 def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int]:

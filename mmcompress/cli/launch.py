@@ -1,8 +1,7 @@
-"""What the scripts in ``tools/`` have in common: configs in, one-sentence errors out."""
+"""What all verbs have in common: configs in, one-sentence errors out."""
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
 import os
@@ -12,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dist import is_distributed
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
 from mmengine.utils import get_installed_path, import_modules_from_strings
-from torch.utils.data import DataLoader
 
 from mmcompress.compat.missing_libraries import require
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model, init_scope
 from mmcompress.core.errors import CompressionError, nearest
+
+from . import program
+
+#: Where a wheel has our configs.
+OWN_CONFIGS = program.PACKAGE / '.mim' / 'configs'
 
 #: Hooks that a compressed training needs, whoever wrote the config.
 HOOKS = dict(
@@ -75,85 +77,51 @@ def results_on_stdout() -> Iterator[None]:
         yield
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """The arguments that every tool with a config shares; ``nargs='+'`` takes several configs."""
-    parser.add_argument(
-        'config', nargs=nargs, help='a config file, or lib::config of an installed library'
-    )
-    parser.add_argument(
-        '--compress',
-        metavar='METHOD_CONFIG',
-        help='compress the model of the config as this method file says',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        help='override settings of the config, as key=value pairs',
-    )
+def apply_launch(
+    cfg: Config, launcher: str = 'none', local_rank: int = 0, work_dir: str | None = None
+) -> None:
+    """Put launcher and work dir where mmengine's runner looks for them.
 
-
-class OptionAction(DictAction):
-    """``DictAction`` whose complaints are those of a command line."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *args: Any
-    ) -> None:
-        """Parse the pairs."""
-        try:
-            super().__call__(parser, namespace, *args)
-        except (ValueError, AssertionError, SyntaxError) as error:
-            raise argparse.ArgumentError(self, f'not key=value pairs: {error}') from None
-
-
-def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of tools that start mmengine's runner."""
-    parser.add_argument('--work-dir', help='where to save logs and results')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-
-
-def apply_launch_arguments(cfg: Config, args: argparse.Namespace) -> None:
-    """Put launcher and work dir where mmengine's runner looks for them."""
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg.launcher = args.launcher
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
+    Args:
+        cfg: Changed in place.
+        launcher: What has started the processes.
+        local_rank: Of this process on its machine.
+        work_dir: By default the config's own, or else a folder of its name in ``work_dirs``.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    cfg.launcher = launcher
+    if work_dir:
+        cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config.split('::')[-1]).stem)
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
 
 
-class ToolRunner(Runner):
-    """mmengine's runner; a data set that can't be built is a one-sentence error."""
+def load_config(
+    config: str | Config,
+    compress: str | None = None,
+    cfg_options: dict[str, Any] | None = None,
+) -> Config:
+    """A config with method, overrides and hooks put in.
 
-    @staticmethod
-    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
-        """Build a dataloader as the base class does.
-
-        Raises:
-            CompressionError: If its data set isn't there, or its config is wrong.
-        """
-        try:
-            return Runner.build_dataloader(dataloader, *args, **kwargs)
-        except (OSError, AssertionError, KeyError, TypeError, ValueError) as error:
-            reason = ' '.join(str(error).split()) or type(error).__name__
-            raise CompressionError(f'the data cannot be loaded: {reason}') from None
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """The config of a tool's arguments, with method, overrides and hooks put in.
+    Args:
+        config: Where it is, see :func:`read_config`; or what that has read, changed in place.
+        compress: A method file to compress its model by, see :func:`method_file`.
+        cfg_options: Settings by key, such as ``{'train_cfg.max_epochs': 3}``.
 
     Raises:
         CompressionError: If there's no such config, or it can't be read.
     """
-    cfg = read_config(args.config)
+    cfg = read_config(config) if isinstance(config, str) else config
     if not isinstance(cfg.get('model'), dict):
-        raise CompressionError(f'{args.config} has no `model`')
-    if args.compress:
-        apply_method(cfg, read_config(args.compress), args.compress)
-    if args.cfg_options:
+        raise CompressionError(
+            f'{config if isinstance(config, str) else cfg.filename} has no `model`'
+        )
+    if compress:
+        path = method_file(compress)
+        apply_method(cfg, read_config(path), path)
+    if cfg_options:
         try:
-            cfg.merge_from_dict(args.cfg_options)
+            cfg.merge_from_dict(cfg_options)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise CompressionError(f'--cfg-options: {error}') from None
     cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
@@ -166,6 +134,33 @@ def load_config(args: argparse.Namespace) -> Config:
             raise CompressionError(f'custom_imports: {error}') from None
     init_scope(cfg)
     return cfg
+
+
+def shipped_configs() -> Path:
+    """The folder of our own configs: that of the checkout, or of the wheel."""
+    checkout = program.PACKAGE.parent / 'configs'
+    return checkout if (checkout / '_base_' / 'methods').is_dir() else OWN_CONFIGS
+
+
+def method_file(name: str) -> str:
+    """The path of a method file, which may be given by its name alone.
+
+    Args:
+        name: A path, ``lib::path``, or the name of one of the files in our
+            ``configs/_base_/methods``, such as ``dcff_r50``.
+
+    Raises:
+        CompressionError: If there is none of this name; with the nearest.
+    """
+    if '::' in name or Path(name).suffix == '.py' or len(Path(name).parts) != 1:
+        return name
+    files = {path.stem: str(path) for path in (shipped_configs() / '_base_/methods').glob('*.py')}
+    if name not in files:
+        raise CompressionError(
+            f'--compress: there is no method file {name!r}; the nearest are '
+            f'{nearest(name, sorted(files))}'
+        )
+    return files[name]
 
 
 def read_config(path: str) -> Config:

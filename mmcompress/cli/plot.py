@@ -1,7 +1,7 @@
 """Draw how a method came along: for FCF the histogram of v over time, residuals and penalty.
 
 Example:
-    python tools/plot.py work_dirs/fcf_resnet20_digits/factorize
+    mmcompress plot work_dirs/fcf_resnet20_digits/factorize
 """
 
 from __future__ import annotations
@@ -9,27 +9,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import mmcompress  # noqa: F401
-
-# isort: split
-from mmcompress.cli.launch import run
-from mmcompress.report import progress_plot, read_progress
+from .options import add_out_argument
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw the progress of a training')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
     parser.add_argument('work_dir', help='the folder that it wrote to')
-    parser.add_argument('-o', '--out', help='the PNG; by default progress.png in that folder')
-    return parser.parse_args()
+    add_out_argument(parser, 'the PNG; by default progress.png in that folder')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    """Draw."""
+    from mmcompress.report import progress_plot, read_progress
+
     out = Path(args.out) if args.out else Path(args.work_dir, 'progress.png')
     rows = read_progress(args.work_dir)
     progress_plot(rows, out, title=args.work_dir)
     print(f'{len(rows)} passes over the data, written to {out}')
-
-
-if __name__ == '__main__':
-    run(main)

@@ -11,27 +11,6 @@ from mmcompress.core.export.static import is_sub_model
 from mmcompress.models.sr.super_resolution import SuperResolver
 from mmcompress.registry import MODELS
 
-#: Side of a tile where ``--chop`` names none, in pixels of the low-resolution image.
-TILE = 128
-
-
-def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of tools that run models for super-resolution."""
-    parser.add_argument(
-        '--chop',
-        nargs='?',
-        type=int,
-        const=TILE,
-        metavar='TILE',
-        help='super-resolution: large images in tiles of so many low-resolution pixels '
-        f'(by default {TILE})',
-    )
-    parser.add_argument(
-        '--self-ensemble',
-        action='store_true',
-        help='super-resolution: the mean over eight orientations of the image',
-    )
-
 
 def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Put the arguments into the ``test_cfg`` of the model of a config.

@@ -16,22 +16,30 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_checkpoint_file
 
 from .exporting import export_checkpoint
-from .launch import ToolRunner, read_config
+from .launch import read_config
+from .runner import BuiltModel, ToolRunner
 
 
-def train_stages(configs: dict[str, Config], resume: bool = False) -> None:
+def train_stages(
+    configs: dict[str, Config],
+    built: dict[str, BuiltModel] | None = None,
+    resume: bool = False,
+) -> None:
     """Train all stages, each from the checkpoint of the one before, and export the last.
 
     Args:
         configs: Of the stages by name, checked, each with a ``work_dir`` of its own in a common
             folder.
+        built: Their models by name, those that have been built.
         resume: Whether stages that are over are left out, and one that stopped goes on.
 
     Raises:
         CompressionError: If a stage leaves no checkpoint.
     """
+    built = dict(built or {})
     done: Progress | None = None
     for name, cfg in configs.items():
+        model = built.pop(name, None)
         before, done = done, None
         if resume:
             done = progress_of(cfg.work_dir, cfg.train_cfg, before.written if before else '')
@@ -47,7 +55,7 @@ def train_stages(configs: dict[str, Config], resume: bool = False) -> None:
                     Path(cfg.work_dir, 'last_checkpoint').unlink(missing_ok=True)
             print_log(f'stage {name}: {cfg.work_dir}', logger='current')
             init_scope(cfg)
-            ToolRunner.from_cfg(cfg).train()
+            (model.runner() if model else ToolRunner.from_cfg(cfg)).train()
             barrier()  # the last checkpoint is there for all ranks
             done = progress_of(cfg.work_dir, cfg.train_cfg)
         if done is None:

@@ -6,9 +6,11 @@ import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmcompress.core.errors import CompressionError, nearest
@@ -33,6 +35,11 @@ class Stage:
     config: str
     cfg_options: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def content(self) -> Config:
+        """The config, read when it is first asked for."""
+        return read_config(self.config)
+
     @property
     def is_well_formed(self) -> bool:
         """Whether the name can be a folder and a prefix, and the rest is of the right type."""
@@ -44,17 +51,18 @@ class Stage:
         )
 
 
-def stages_of(path: str) -> list[Stage]:
+def stages_of(path: str, cfg: Config | None = None) -> list[Stage]:
     """The stages of a config, none for an ordinary one.
 
     Args:
         path: A config with ``stages = [dict(name=..., config=...), ...]``, whose paths are
             relative to its own folder; ``cfg_options`` may be given as well.
+        cfg: What has been read from there, if it has.
 
     Raises:
         CompressionError: If ``stages`` has another form, or a file is missing.
     """
-    stages = read_config(path).get('stages')
+    stages = (read_config(path) if cfg is None else cfg).get('stages')
     if stages is None:
         return []
     if not isinstance(stages, (list, tuple)) or not stages:
@@ -97,7 +105,7 @@ def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, d
     Raises:
         CompressionError: If a key is for no stage, and known to no config.
     """
-    configs = {stage.name: read_config(stage.config) for stage in stages}
+    configs = {stage.name: stage.content for stage in stages}
     known = TOP.union(*(cfg.keys() for cfg in configs.values()))
     compressed = [n for n, cfg in configs.items() if 'architecture' in (cfg.get('model') or {})]
     chosen = {stage.name: dict(stage.cfg_options) for stage in stages}

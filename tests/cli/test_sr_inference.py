@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmcompress.cli.sr_inference import add_inference_arguments, apply_inference_arguments
+from mmcompress.cli.options import add_inference_arguments
+from mmcompress.cli.sr_inference import apply_inference_arguments
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
 

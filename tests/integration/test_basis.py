@@ -280,7 +280,7 @@ def test_units_of_a_config(call, tool: ModuleType, runs: Path, tmp_path: Path, n
     defaults = written['filter_unit_cfg']['default_args']
     shapes = []
     for unit_cfg in (None, str(path), dict(units=str(path), default_args=defaults)):
-        cfg = launch.load_config(launch.parse_args())
+        cfg = launch.load_config(config)
         if unit_cfg is not None:
             cfg.model.mutator_cfg.filter_unit_cfg = unit_cfg
         model = launch.build_model(cfg)

@@ -92,23 +92,24 @@ def test_evaluating_what_training_starts_from(
         config = str(CONFIGS / f'demo/{method}_resnet20_digits_finetune.py')
         arguments = ['test.py', config, '--cfg-options', 'model.architecture.backbone.depth=14']
         monkeypatch.setattr(sys, 'argv', arguments)
-        return test.load_config(test.parse_args())
+        args = test.parse_args()
+        return test.load_config(args.config, cfg_options=args.cfg_options)
 
     cfg = read('linear_conv')
     cfg.load_from = str(runs['filter_basis'] / 'dense' / 'epoch_2.pth')
     init_default_scope('mmpretrain')
-    test.check(cfg)
+    test.check(cfg, test.build_model(cfg))
     cfg = read('filter_basis')
     cfg.load_from = str(runs['filter_basis'] / 'dense' / 'epoch_2.pth')
-    test.check(cfg)
+    test.check(cfg, test.build_model(cfg))
     cfg.load_from = str(runs['filter_basis'] / 'finetune' / 'epoch_2.pth')
-    test.check(cfg)
+    test.check(cfg, test.build_model(cfg))
     cfg.model.architecture.backbone.depth = 20
     with pytest.raises(CompressionError, match='is of another model than FilterBasis: '):
-        test.check(cfg)
+        test.check(cfg, test.build_model(cfg))
     cfg.load_from = str(runs['filter_basis'] / 'dense' / 'epoch_2.pth')
     with pytest.raises(CompressionError, match='is of another model than ImageClassifier: '):
-        test.check(cfg)
+        test.check(cfg, test.build_model(cfg))
 
 
 # Method files
@@ -147,7 +148,8 @@ def _algorithm(tool: ModuleType, method: str, size: str, config: str) -> FilterA
     train = tool.module('train')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, 'argv', command)
-        cfg = train.load_config(train.parse_args())
+        args = train.parse_args()
+        cfg = train.load_config(args.config, args.compress)
     return train.build_model(cfg)
 
 

@@ -221,7 +221,8 @@ def test_units_of_a_config(
     module.main()
     written = json.loads(path.read_text())
     assert len(written['channel_unit_cfg']['units']) == 6
-    cfg = module.load_config(module.parse_args())
+    args = module.parse_args()
+    cfg = module.load_config(args.config, cfg_options=args.cfg_options)
     first = module.build_model(cfg)
     cfg.model.update(mutator_cfg=written, target_pruning_ratio=None)
     second = module.build_model(cfg)

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
+from mmcompress.report.models import report
 
 FOLDER = 'configs/pruning/mmcls/dcff/'
 
@@ -79,7 +80,7 @@ def test_the_shape(tool: ModuleType) -> None:
 
 def test_a_model_that_runs_nothing(tool: ModuleType) -> None:
     with pytest.raises(CompressionError, match=r'Linear does not run on an image of 8 x 9 \(Runt'):
-        tool.module('get_flops').report('dense', torch.nn.Linear(3, 2), (3, 8, 9))
+        report('dense', torch.nn.Linear(3, 2), (3, 8, 9))
 
 
 def test_models_that_write_into_their_config(tool: ModuleType, tmp_path: Path) -> None:
@@ -120,7 +121,9 @@ def test_widths_that_come_of_the_weights(
     monkeypatch.setattr(sys, 'argv', arguments)
     with pytest.raises(CompressionError, match='widths is "magnitude": .* give a checkpoint'):
         get_flops.main()
-    algorithm = build_model(get_flops.load_config(get_flops.parse_args()))
+    args = get_flops.parse_args()
+    cfg = get_flops.load_config(args.config, cfg_options=args.cfg_options)
+    algorithm = build_model(cfg)
     for unit, width in zip(algorithm.mutator.mutable_units, (4, 3, 9, 5, 11, 40), strict=True):
         unit.width = width
     torch.save(dict(state_dict=algorithm.state_dict()), tmp_path / 'weights.pth')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +12,8 @@ from mmengine.config import Config
 from torch import nn
 
 from mmcompress.cli.exporting import export_checkpoint
-from mmcompress.cli.launch import ToolRunner, build_algorithm, load_config
+from mmcompress.cli.launch import build_algorithm, load_config
+from mmcompress.cli.runner import ToolRunner
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
@@ -28,7 +28,7 @@ OPTIONS = {
 def prepared(variant: str, folder: Path, root: Path) -> tuple[Config, CompressionAlgorithm, Path]:
     """A config, an algorithm whose state is that of no start, and its checkpoint."""
     config = str(root / DEMO.format(variant))
-    cfg = load_config(Namespace(config=config, compress=None, cfg_options=OPTIONS))
+    cfg = load_config(config, cfg_options=OPTIONS)
     algorithm = build_algorithm(cfg).eval()
     with torch.no_grad():
         for key, tensor in algorithm.state_dict().items():
@@ -113,7 +113,7 @@ def test_sparse_is_stored_smaller(tool: ModuleType, tmp_path: Path) -> None:
 
 def test_a_method_without_factors(tool: ModuleType, tmp_path: Path, call) -> None:
     config = str(tool.ROOT / tool.DEMO)
-    cfg = load_config(Namespace(config=config, compress=None, cfg_options=OPTIONS))
+    cfg = load_config(config, cfg_options=OPTIONS)
     checkpoint, out = tmp_path / 'x.pth', tmp_path / 'out'
     torch.save(dict(state_dict=build_algorithm(cfg).state_dict(), meta={}), checkpoint)
     arguments = [config, checkpoint, '--out', out, '--store', 'factors', '--batches', 0]

@@ -1,1 +1,7 @@
-"""The verb ``data``: write the embedded data, or cut images of other data."""
+"""Write data sets to folders."""
+
+#: What there is to do.
+VERBS = {
+    'digits': 'write the embedded scenes of digits, as COCO and Cityscapes are laid out',
+    'crop': 'cut the large images of a folder into sub-images',
+}

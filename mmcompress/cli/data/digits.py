@@ -1,10 +1,10 @@
 """Write the embedded scenes of digits to a folder, as COCO and Cityscapes are laid out.
 
-The demo configs read the same files as ``digits://``, without any being written.
+The demo configs read the same files as digits://, without any being written.
 
 Example:
-    python tools/make_digits.py --out data/digits
-    python tools/make_digits.py --out data/digits --task detection pose
+    mmcompress data digits --out data/digits
+    mmcompress data digits --out data/digits --task detection pose
 """
 
 from __future__ import annotations
@@ -13,23 +13,39 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import mmcompress  # noqa: F401
+from mmcompress.cli.options import add_out_argument
 
-# isort: split
-from mmcompress.cli.launch import run
-from mmcompress.core.errors import CompressionError
-from mmcompress.datasets.files import TASKS, file_names, read
+#: Those of :data:`mmcompress.datasets.files.TASKS`, which a help text can't wait for.
+TASKS = ('detection', 'segmentation', 'pose')
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Write the scenes of digits to a folder')
-    parser.add_argument('--out', required=True, type=Path, help='a folder, new or empty')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
+    add_out_argument(parser, 'a folder, new or empty', required=True)
     parser.add_argument('--task', nargs='+', choices=TASKS, default=list(TASKS), help='which files')
-    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the files.
+
+    Raises:
+        CompressionError: If there is something in the folder.
+    """
+    from mmcompress.core.errors import CompressionError
+    from mmcompress.datasets.files import file_names
+
+    out = Path(args.out).resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CompressionError(f'--out: {args.out} is there and not an empty folder; name another')
+    names = file_names(*args.task)
+    write(names, out)
+    print(f'{len(names)} files written to {args.out}')
 
 
 def write(names: list[str], out: Path) -> None:
     """Write files below ``out``: all of them, or nothing."""
+    from mmcompress.datasets.files import read
+
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         stage = Path(scratch) / out.name
@@ -39,17 +55,3 @@ def write(names: list[str], out: Path) -> None:
             path.write_bytes(read(name))
         # Fails if somebody has put something there in the meantime.
         stage.replace(out)
-
-
-def main() -> None:
-    args = parse_args()
-    out = args.out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CompressionError(f'--out: {args.out} is there and not an empty folder; name another')
-    names = file_names(*args.task)
-    write(names, out)
-    print(f'{len(names)} files written to {args.out}')
-
-
-if __name__ == '__main__':
-    run(main)

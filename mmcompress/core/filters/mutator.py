@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -101,6 +102,17 @@ class FilterMutator(Mutator):
             unit.prepare(architecture)
 
     # Static models
+
+    @contextlib.contextmanager
+    def without_fitting(self) -> Iterator[None]:
+        """Inside, a dense checkpoint is loaded without a fit: to see whether it belongs here."""
+        for unit in self.units.values():
+            unit.fitting = False
+        try:
+            yield
+        finally:
+            for unit in self.units.values():
+                unit.fitting = True
 
     def static_forms(self, architecture: nn.Module, prefer: str = 'macs') -> dict[str, str]:
         """For each unit, the one of its forms that is cheapest; see the base class."""

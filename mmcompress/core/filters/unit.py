@@ -42,6 +42,8 @@ class FilterUnit(ABC):
         ignored: Whether a dense checkpoint had weights for which ``init`` has no use.
         awaited: Layers whose dense weights a checkpoint lacks, while it has those of others.
         places: All names of each layer: a model may have one module in several places.
+        fitting: Whether dense weights that are loaded start a fit; see
+            :meth:`~mmcompress.core.filters.mutator.FilterMutator.without_fitting`.
     """
 
     #: How ops can start: from random numbers, or fitted to the weights of a dense checkpoint.
@@ -68,6 +70,7 @@ class FilterUnit(ABC):
         self.ignored = False
         self.awaited: list[str] = []
         self.places: dict[str, list[str]] = {}
+        self.fitting = True
 
     # What subclasses say
 
@@ -229,7 +232,7 @@ class FilterUnit(ABC):
             self.ignored = not self.remember_dense
             return
         self.awaited = [layer for layer in self.layers if layer not in dense]
-        if self.awaited:
+        if self.awaited or not self.fitting:
             return
         like = next(next(iter(self.ops.values())).owner.parameters())
         weights = [dense[layer].to(like) for layer in self.layers]

@@ -1,0 +1,77 @@
+"""The units of a model, as ``units`` writes them."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+
+from mmengine.logging import print_log
+from torch import nn
+
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import build_model
+from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
+from mmcompress.core.channels.budget import Budget, solve
+from mmcompress.core.errors import CompressionError
+
+from .launch import load_config
+
+
+def _dict_or_value(key: str, value: object) -> object:
+    """Limits by unit name come as ``"{'backbone.layer4.*': 0.9}"``."""
+    if not (isinstance(value, str) and value.startswith('{')):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        raise CompressionError(f'--target: {key} is {value}, which is no dict') from None
+
+
+def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
+    """The model, and the budget that it doesn't solve for itself.
+
+    Raises:
+        CompressionError: If config or budget are wrong.
+    """
+    if args.target is not None:
+        args.target = {key: _dict_or_value(key, value) for key, value in args.target.items()}
+    budget = None if args.target is None else Budget.from_config(args.target)
+    cfg = load_config(args.config, args.compress, args.cfg_options)
+    if budget is not None and 'architecture' in cfg.model:
+        cfg.model.target_pruning_ratio = None
+        cfg.model.target = args.target
+        budget = None
+    return build_model(cfg), budget
+
+
+def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) -> dict:
+    """The units, in the shape of a mutator's config or as keep ratios."""
+    if isinstance(model, CompressionAlgorithm):
+        mutator = model.mutator
+        if args.choice:
+            return mutator.choice_template
+        return mutator.config_template(args.with_init_args, args.with_channel)
+    analysis = DependencyAnalyzer().analyze(model)
+    log_analysis(analysis)
+    units, ratios = analysis.units, dict.fromkeys(analysis.units, 1.0)
+    if not units:
+        raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
+    if budget is not None:
+        solution = solve(model, units, budget)
+        print_log(f'target: {solution}', logger='current')
+        ratios = solution.ratios
+    if args.choice:
+        return ratios
+    wanted = {'init_args': args.with_init_args, 'channels': args.with_channel}
+    return dict(
+        channel_unit_cfg=dict(
+            units={
+                name: {
+                    **{key: part for key, part in unit.as_dict().items() if wanted[key]},
+                    'choice': ratios[name],
+                }
+                for name, unit in units.items()
+            }
+        ),
+        parse_cfg=dict(type='DependencyAnalyzer'),
+    )

@@ -1,0 +1,138 @@
+"""mmengine's runner, and a model that is built before it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.runner import Runner, set_random_seed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmcompress.core.base.build import build_model
+from mmcompress.core.errors import CompressionError
+
+
+class ToolRunner(Runner):
+    """mmengine's runner; a data set that can't be built is a one-sentence error.
+
+    Args:
+        *args: See the base class.
+        built: The model of the config, if it has been built.
+        **kwargs: See the base class.
+    """
+
+    def __init__(self, *args: Any, built: BuiltModel | None = None, **kwargs: Any) -> None:
+        self._built = built
+        super().__init__(*args, **kwargs)
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Set the seed; that of a built model, which may have been drawn, is the run's."""
+        if self._built is not None:
+            seed, diff_rank_seed = self._built.seed, False
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model, or take the one that is there."""
+        if self._built is None:
+            return super().build_model(model)
+        built, self._built = self._built, None
+        return built.hand_over(self.logger)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        """Build a dataloader as the base class does.
+
+        Raises:
+            CompressionError: If its data set isn't there, or its config is wrong.
+        """
+        try:
+            return Runner.build_dataloader(dataloader, *args, **kwargs)
+        except (OSError, AssertionError, KeyError, TypeError, ValueError) as error:
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise CompressionError(f'the data cannot be loaded: {reason}') from None
+
+
+class BuiltModel:
+    """The model of a config, built before the runner, which shows mistakes in the config.
+
+    The runner makes folders and files before it builds a model. A run that gets this one is the
+    same, bit for bit, as one whose runner builds the model: seeds are set as mmengine sets them,
+    and random generators go on where the build has left them.
+
+    Args:
+        cfg: The config; its ``launcher`` has been set.
+
+    Attributes:
+        model: Until a runner has it. Whoever looks at it leaves it as it is.
+        seed: What random generators began with.
+
+    Raises:
+        CompressionError: If the config is wrong.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        self.seed = set_random_seed(**(cfg.get('randomness') or dict(seed=None)))
+        with _heard() as self._said:
+            self.model: nn.Module | None = build_model(cfg)
+        self._random = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def runner(self) -> ToolRunner:
+        """The runner of the config, with this model where that makes no difference."""
+        if not self._is_portable():
+            self.model = None
+            return ToolRunner.from_cfg(self.cfg)
+        # from_cfg takes nothing but a config, and calls its class with what is in there.
+        return ToolRunner.from_cfg.__func__(partial(ToolRunner, built=self), self.cfg)
+
+    def _is_portable(self) -> bool:
+        """Whether the runner would have built the same."""
+        # The seed of several processes is drawn, or made of their ranks, once they know of each
+        # other. The runner brings them together after this model was built.
+        if self.cfg.get('launcher', 'none') != 'none':
+            return False
+        # Some models (DWPose, DSNAS) take hold of the hub of the current run as they are built.
+        return not any(
+            isinstance(value, MessageHub)
+            for module in self.model.modules()
+            for value in vars(module).values()
+        )
+
+    def hand_over(self, logger: logging.Logger) -> nn.Module:
+        """Give the model away, and what was logged while it was built to the run's log file."""
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                for record in self._said:
+                    handler.handle(record)
+        python, numpy, torchs = self._random
+        random.setstate(python)
+        np.random.set_state(numpy)
+        # On the CPU; those of accelerators draw nothing while a model is built there.
+        torch.set_rng_state(torchs)
+        model, self.model = self.model, None
+        return model
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[logging.LogRecord]]:
+    """What is logged inside."""
+    records: list[logging.LogRecord] = []
+    listener = logging.Handler()
+    listener.emit = records.append
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(listener)
+    try:
+        yield records
+    finally:
+        logger.removeHandler(listener)

@@ -1,0 +1,143 @@
+"""From the arguments of ``train`` to a config, or several, that is checked before it is run."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import find_latest_checkpoint
+from torch import nn
+
+from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.build import init_scope
+from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.checkpoint import check_belongs, check_fits, load_checkpoint_file
+from mmcompress.core.export.static import is_sub_model
+from mmcompress.core.filters.algorithm import FilterAlgorithm
+
+from .launch import apply_launch, load_config, read_config
+from .runner import BuiltModel
+from .staged_training import train_stages
+from .stages import Stage, options_of, stages_of
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train what the arguments say, see :mod:`mmcompress.cli.train`.
+
+    Raises:
+        CompressionError: If a config or an argument is wrong; nothing is written then.
+    """
+    cfg = read_config(args.config)
+    stages = stages_of(args.config, cfg)
+    if stages:
+        configs = stage_configs(args, stages)
+        built = {name: check(own, not i) for i, (name, own) in enumerate(configs.items())}
+        train_stages(configs, built, resume=bool(args.resume))
+        return
+    load_config(cfg, args.compress, args.cfg_options)
+    apply_arguments(cfg, args)
+    check(cfg).runner().train()
+
+
+def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
+    """Put the arguments where mmengine's runner looks for them."""
+    apply_launch(cfg, args.launcher, args.local_rank, args.work_dir)
+    apply_options(cfg, args.amp, args.auto_scale_lr)
+    if args.resume == 'auto':
+        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        if cfg.resume:
+            cfg.load_from = None
+        else:
+            print_log(f'nothing to resume in {cfg.work_dir}: training begins', logger='current')
+    elif args.resume:
+        cfg.resume, cfg.load_from = True, args.resume
+
+
+def apply_options(cfg: Config, amp: bool = False, auto_scale_lr: bool = False) -> None:
+    """Switch on mixed precision, or learning rates that grow with the batch.
+
+    Raises:
+        CompressionError: If the config or the machine doesn't allow for it.
+    """
+    if amp:
+        if get_device() == 'cpu':
+            raise CompressionError('--amp needs an accelerator; there is none here')
+        wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise CompressionError(f'--amp works with OptimWrapper, not with {wrapper!r}')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise CompressionError('--auto-scale-lr needs auto_scale_lr.base_batch_size')
+        cfg.auto_scale_lr.enable = True
+
+
+def check(cfg: Config, first: bool = True) -> BuiltModel:
+    """Find mistakes before anything is written: the model, and what is to be loaded.
+
+    Args:
+        cfg: What is to be trained.
+        first: Whether it is no later stage, which gets the weights of the one before.
+
+    Returns:
+        The model, as the run would build it.
+    """
+    init_scope(cfg)
+    built = BuiltModel(cfg)
+    model = built.model
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise CompressionError('the model has nothing to train; tools/test.py evaluates it')
+    path = cfg.get('load_from')
+    own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
+    if is_sub_model(cfg.model) and own:
+        check_fits(model, load_checkpoint_file(own)['state_dict'], own)
+    if cfg.get('resume') and not path:
+        path = find_latest_checkpoint(cfg.work_dir)
+    if path and cfg.get('resume'):
+        check_fits(model, load_checkpoint_file(path)['state_dict'], path)
+    elif path:
+        _check_start_of(model, path)
+    if isinstance(model, CompressionAlgorithm):
+        model.check_start(loads=bool(path) or not first)
+    return built
+
+
+def _check_start_of(model: nn.Module, path: str) -> None:
+    """See that a checkpoint is one that training can start from; the model stays as it is."""
+    state = load_checkpoint_file(path)['state_dict']
+    model = copy.deepcopy(model)
+    fits = contextlib.nullcontext()
+    if isinstance(model, FilterAlgorithm):
+        fits = model.mutator.without_fitting()  # takes its time; the run does it
+    with fits:
+        check_belongs(model, state, path)
+
+
+def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Config]:
+    """The configs of all stages by name, each in a folder of its own.
+
+    Raises:
+        CompressionError: If one of them is wrong, whichever it is.
+    """
+    if args.resume not in (None, 'auto'):
+        raise CompressionError(
+            f'--resume is {args.resume!r}; stages are resumed where they stopped, by --resume '
+            'without a checkpoint'
+        )
+    folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
+    options = options_of(stages, args.cfg_options)
+    configs = {}
+    for stage in stages:
+        cfg = load_config(stage.content, args.compress, options[stage.name])
+        apply_launch(cfg, args.launcher, args.local_rank, str(folder / stage.name))
+        apply_options(cfg, args.amp, args.auto_scale_lr)
+        if configs:
+            cfg.load_from = None  # the stage before will give it
+        configs[stage.name] = cfg
+    return configs
