@@ -24,9 +24,6 @@ from mmcompress.core.errors import CompressionError, nearest
 
 from . import program
 
-#: Where a wheel has our configs.
-OWN_CONFIGS = program.PACKAGE / '.mim' / 'configs'
-
 #: Hooks that a compressed training needs, whoever wrote the config.
 HOOKS = dict(
     compression=dict(type='mmcompress.CompressionHook'),
@@ -138,8 +135,8 @@ def load_config(
 
 def shipped_configs() -> Path:
     """The folder of our own configs: that of the checkout, or of the wheel."""
-    checkout = program.PACKAGE.parent / 'configs'
-    return checkout if (checkout / '_base_' / 'methods').is_dir() else OWN_CONFIGS
+    checkout, wheel = program.PACKAGE.parent / 'configs', program.PACKAGE / '.mim' / 'configs'
+    return checkout if (checkout / '_base_' / 'methods').is_dir() else wheel
 
 
 def method_file(name: str) -> str:
