@@ -12,7 +12,7 @@ from PIL import Image
 from mmcompress import cli
 from mmcompress.cli import data, program
 from mmcompress.cli.export import PREFERENCES, STORES
-from mmcompress.cli.options import give_json, prints_json
+from mmcompress.cli.options import give_json, prints_json, separate_json
 from mmcompress.core.export.export import STORES as ALL_STORES
 from mmcompress.datasets.files import TASKS
 
