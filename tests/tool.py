@@ -80,8 +80,8 @@ class Verb:
     """A verb as a module: its functions, and those that its work needs."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        modules = [import_module(f'mmcompress.cli.{name}') for name in (*names, 'launch')]
-        vars(self).update(verb=modules[0], modules=modules)
+        self.verb, *rest = (import_module(f'mmcompress.cli.{name}') for name in (*names, 'launch'))
+        self.modules = [*rest, self.verb]
 
     def parse_args(self) -> argparse.Namespace:
         """The arguments in ``sys.argv``."""
@@ -91,17 +91,8 @@ class Verb:
         """What the tool does; errors are raised."""
         self.verb.main(self.parse_args())
 
-    def _home(self, name: str) -> ModuleType:
-        for found in self.modules[1:] + self.modules[:1]:
-            if hasattr(found, name):
-                return found
-        raise AttributeError(name)
-
     def __getattr__(self, name: str) -> object:
-        return getattr(self._home(name), name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._home(name), name, value)
+        return next(getattr(found, name) for found in self.modules if hasattr(found, name))
 
 
 def module(name: str) -> ModuleType | Verb:

@@ -1,4 +1,4 @@
-"""engine/staged_training.py: trainings one after another, and where they go on."""
+"""cli/staged_training.py: trainings one after another, and where they go on."""
 
 from pathlib import Path
 
@@ -81,6 +81,26 @@ def test_resuming(configs, started, tmp_path):
 def test_resuming_where_there_is_nothing_yet(configs, started):
     train_stages(configs, resume=True)
     assert started.runs[0] == ('one', False, 'dense.pth')
+
+
+def test_a_model_that_has_been_built_is_trained(configs, started):
+    """What the stage before has left is still named in the config."""
+
+    class Built:
+        def runner(self):
+            started.runs.append(('built', configs['two'].resume, configs['two'].load_from))
+            return started(configs['two'])
+
+    models = dict(two=Built())
+
+    def train(self):
+        write(self.cfg.work_dir, epoch=2)
+
+    started.train = train
+    train_stages(configs, models)
+    last = str(Path(configs['one'].work_dir) / 'epoch_2.pth')
+    assert started.runs == [('one', False, 'dense.pth'), ('built', False, last)]
+    assert list(models) == ['two']
 
 
 @pytest.mark.parametrize('earlier', [False, True], ids=['new', 'over an earlier training'])

@@ -1,4 +1,4 @@
-"""engine/stages.py: configs of several trainings, and the options of each."""
+"""cli/stages.py: configs of several trainings, and the options of each."""
 
 import pytest
 

@@ -139,8 +139,8 @@ def test_what_is_queued_is_cancelled(
         yield next(iter(as_completed(futures)))
         raise error
 
-    monkeypatch.setattr(module, 'cut', slow)
-    monkeypatch.setattr(module, 'as_completed', interrupted)
+    monkeypatch.setattr('mmcompress.cli.data.cropping.cut', slow)
+    monkeypatch.setattr('mmcompress.cli.data.cropping.as_completed', interrupted)
     arguments = (images / 'HR', *SMALL, '--threads', 1)
     monkeypatch.setattr(sys, 'argv', ['make_sub_images', *map(str, arguments)])
     with pytest.raises(error):
