@@ -94,7 +94,7 @@ def apply_launch(
 
 
 def load_config(
-    config: str | Config,
+    config: str | Path | Config,
     compress: str | None = None,
     cfg_options: dict[str, Any] | None = None,
 ) -> Config:
@@ -108,7 +108,7 @@ def load_config(
     Raises:
         CompressionError: If there's no such config, or it can't be read.
     """
-    cfg = read_config(config) if isinstance(config, str) else config
+    cfg = config if isinstance(config, Config) else read_config(str(config))
     if not isinstance(cfg.get('model'), dict):
         raise CompressionError(
             f'{config if isinstance(config, str) else cfg.filename} has no `model`'
