@@ -1,7 +1,7 @@
 """Time the dense against the compact model of a config, in turn in one process.
 
 CONFIG is a compression config, a dense one with `--compress`, or the `compact.py` of an
-export. Beside the compact model runs the way of FCF's authors, `squeeze-expand`: take the
+export. Beside the compact model runs the way of Li et al. (CVPR 2019), `squeeze-expand`: take the
 channels that are left, convolve, write into zeros of full width. Without a checkpoint weights are
 random, which changes no time.
 

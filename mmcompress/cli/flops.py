@@ -1,6 +1,6 @@
 """Count parameters and MACs of a model: dense, and compact as its config makes it.
 
-Where widths depend on the weights (FCF with widths='magnitude') give a checkpoint as well.
+Where widths depend on the weights (`widths='magnitude'`) give a checkpoint as well.
 
 Example:
     mmcompress flops configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py --json

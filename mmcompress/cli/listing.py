@@ -11,7 +11,8 @@ from torch import nn
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
-from mmcompress.core.channels.budget import Budget, solve
+from mmcompress.core.channels.budget import Budget
+from mmcompress.core.channels.solver import solve
 from mmcompress.core.errors import CompressionError
 
 from .launch import load_config
@@ -24,7 +25,7 @@ def _dict_or_value(key: str, value: object) -> object:
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        raise CompressionError(f'--target: {key} is {value}, which is no dict') from None
+        raise CompressionError(f'--budget: {key} is {value}, which is no dict') from None
 
 
 def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
@@ -33,13 +34,14 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
     Raises:
         CompressionError: If config or budget are wrong.
     """
-    if args.target is not None:
-        args.target = {key: _dict_or_value(key, value) for key, value in args.target.items()}
-    budget = None if args.target is None else Budget.from_config(args.target)
+    if args.budget is not None:
+        args.budget = {key: _dict_or_value(key, value) for key, value in args.budget.items()}
+    budget = None if args.budget is None else Budget.from_config(args.budget)
     cfg = load_config(args.config, args.compress, args.cfg_options)
     if budget is not None and 'architecture' in cfg.model:
         cfg.model.target_pruning_ratio = None
-        cfg.model.target = args.target
+        cfg.model.budget = args.budget
+        cfg.model.pop('target', None)
         budget = None
     return build_model(cfg), budget
 
@@ -58,7 +60,7 @@ def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) 
         raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
     if budget is not None:
         solution = solve(model, units, budget)
-        print_log(f'target: {solution}', logger='current')
+        print_log(f'budget: {solution}', logger='current')
         ratios = solution.ratios
     if args.choice:
         return ratios

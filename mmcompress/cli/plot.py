@@ -1,4 +1,4 @@
-"""Draw how a method came along: for FCF the histogram of v over time, residuals and penalty.
+"""Draw how a method came along, for example the histogram of scalars over time, residuals and penalty.
 
 Example:
     mmcompress plot work_dirs/fcf_resnet20_digits/factorize

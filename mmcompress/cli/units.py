@@ -1,14 +1,14 @@
 """List the units of a model: what can be made narrower, or share a basis, and under which name.
 
 The model is that of a compression config, of any other config, or of `lib::config`; of the
-last two, the units are the channel units of the dense model. `--target` finds keep ratios for a
+last two, the units are the channel units of the dense model. `--budget` finds keep ratios for a
 budget. The config of a method with bases gives its filter units: layers, ranks, and as keep ratio
 the share of their parameters.
 
 Example:
     mmcompress units configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py -c -i -o units.json
     mmcompress units mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py \
-        --target macs=0.8 divisor=8 --choice -o ratios.json
+        --budget macs=0.8 divisor=8 --choice -o ratios.json
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--choice', action='store_true', help='keep ratios by name only; -c and -i are ignored'
     )
     parser.add_argument(
+        '--budget',
         '--target',
+        dest='budget',
         nargs='+',
         action=OptionAction,
         metavar='KEY=VALUE',

@@ -309,9 +309,9 @@ def test_units_of_a_dense_config_are_channel_units(call, runs: Path) -> None:
 
 
 MISTAKES = {
-    'budget': (['get_channel_units', '{config}', '--target', 'macs=0.5'], 'target finds widths'),
+    'budget': (['get_channel_units', '{config}', '--target', 'macs=0.5'], 'budget finds widths'),
     'budget in the config': (
-        ['train', '{config}', '--cfg-options', 'model.target.macs=0.5'], 'target finds widths',
+        ['train', '{config}', '--cfg-options', 'model.target.macs=0.5'], 'budget finds widths',
     ),
     'no dense weights': (
         ['train', '{config}', '--cfg-options', 'load_from=nowhere.pth'], "no file 'nowhere.pth'",

@@ -118,7 +118,7 @@ CASES = {
     ),
     'budget that is out of reach': (
         ['get_channel_units', DENSE, '-o', '{out}', '--target', 'macs=0.001'],
-        ['target.macs', 'the smallest that can be reached'],
+        ['budget.macs', 'the smallest that can be reached'],
     ),
     'output is another file': (
         ['get_channel_units', '{demo}', '-o', '{broken}'], ['broken.py', 'no file of such units'],

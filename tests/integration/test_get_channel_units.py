@@ -46,7 +46,7 @@ def test_budget_to_ratios_and_back(tool: ModuleType, tmp_path: Path) -> None:
     budget = ('--target', 'macs=0.55', 'input_shape=3,32,32', '--choice', '-o', path)
     done = tool.run_tool('get_channel_units', tool.DEMO, *budget)
     assert done.returncode == 0, done.stderr[-2000:]
-    (log,) = [line for line in done.stderr.splitlines() if 'target: ' in line]
+    (log,) = [line for line in done.stderr.splitlines() if 'budget: ' in line]
     ratios = json.loads(path.read_text())
     assert len(ratios) == 12
     assert 'of an earlier run' not in ratios
@@ -58,7 +58,7 @@ def test_budget_to_ratios_and_back(tool: ModuleType, tmp_path: Path) -> None:
     dense, compact = json.loads(flops)['models']
     assert 0.545 < compact['macs'] / dense['macs'] <= 0.55
     # Counted by get_flops, computed by the budget: the average pool makes the difference.
-    reached = int(log.split('target: ')[1].split()[0].replace(',', ''))
+    reached = int(log.split('budget: ')[1].split()[0].replace(',', ''))
     assert abs(reached - compact['macs']) < 1e-3 * dense['macs']
 
 

@@ -66,8 +66,10 @@ TABLE = {
     'models': 'core/errors core/checks core/layers datasets registry',
     'engine': 'core/errors core/checks core/base core/export datasets registry',
     'report': 'core registry',
-    'cli': 'core compat registry report models engine datasets methods version',
-    '__init__': 'core compat methods models datasets engine registry version',
+    'cli': 'core compat registry report models engine datasets everything version',
+    'everything': 'core compat methods models datasets engine registry',
+    '__init__': 'cli everything version',
+    '__main__': 'cli',
 }
 
 
