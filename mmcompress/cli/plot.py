@@ -1,4 +1,4 @@
-"""Draw how a method came along, for example the histogram of scalars over time, residuals and penalty.
+"""Draw how a method came along, such as the histogram of scalars over time, and the penalty.
 
 Example:
     mmcompress plot work_dirs/fcf_resnet20_digits/factorize
