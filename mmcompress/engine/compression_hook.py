@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
@@ -14,7 +15,6 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmcompress.core.base.algorithm import PROGRESS, Clock, CompressionAlgorithm
-from mmcompress.core.errors import CompressionError
 from mmcompress.registry import HOOKS
 
 
@@ -27,20 +27,13 @@ class CompressionHook(Hook):
     visualizer, and as a line of JSON to ``progress.jsonl`` in the run's log folder.
     """
 
-    # After the hooks that prepare an iteration (learning rate, seeds), before logging.
-    priority = 'NORMAL'
+    # After the hooks that prepare an iteration (learning rate, seeds), and after EMAHook.
+    priority = 'BELOW_NORMAL'
 
     def before_train(self, runner: Runner) -> None:
         """Call ``algorithm.start``: weights, optimizer and schedules are as training needs them."""
         algorithm = algorithm_of(runner.model)
         if algorithm:
-            for hook in runner.hooks:
-                averages = isinstance(hook, EMAHook) and hook.ema_cfg.get('update_buffers')
-                if averages and not algorithm.averages_buffers():
-                    raise CompressionError(
-                        'EMAHook.update_buffers is True, but there is no average of the choices of '
-                        f'{type(algorithm).__name__}; set it to False'
-                    )
             algorithm.start(runner.optim_wrapper)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -52,8 +45,16 @@ class CompressionHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """After each pass over the data, and at the end, write down how far the method is."""
+        """After each pass over the data, and at the end, write down how far the method is.
+
+        Moving averages of the model get the method's own buffers as they are: there is no average
+        of two choices.
+        """
         algorithm = algorithm_of(runner.model)
+        if algorithm:
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook) and hook.ema_model.update_buffers:
+                    _copy_own(algorithm, algorithm_of(hook.ema_model))
         done = runner.iter + 1
         if not algorithm or not (done == runner.max_iters or _clock(runner, done).starts_epoch):
             return
@@ -78,6 +79,13 @@ def algorithm_of(model: nn.Module) -> CompressionAlgorithm | None:
         model: The runner's model, with or without a distributed wrapper.
     """
     return next((m for m in model.modules() if isinstance(m, CompressionAlgorithm)), None)
+
+
+@torch.no_grad()
+def _copy_own(algorithm: CompressionAlgorithm, averaged: CompressionAlgorithm) -> None:
+    """Copy what the method has chosen and counted into a moving average of the algorithm."""
+    for one, other in zip(algorithm.own_buffers(), averaged.own_buffers(), strict=True):
+        other.copy_(one)
 
 
 def _clock(runner: Runner, iteration: int) -> Clock:

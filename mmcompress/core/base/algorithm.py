@@ -17,6 +17,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
 from .mutator import Mutator
+from .op import Op
 from .pretrained import init_parts, is_pretrained
 from .transparent import Transparent
 
@@ -232,9 +233,17 @@ class CompressionAlgorithm(Transparent):
         """Why there is nothing to export yet, or ``''``."""
         return ''
 
-    def averages_buffers(self) -> bool:
-        """Whether a moving average of the weights may average buffers as well."""
-        return True
+    def own_buffers(self) -> list[Tensor]:
+        """The method's buffers: choices, masks, counters. A moving average copies them.
+
+        Buffers of the architecture's layers, such as the statistics of norms, are not among them.
+        """
+        return [
+            buffer
+            for name, module in self.named_modules()
+            if isinstance(module, Op) or not f'{name}.'.startswith(INNER)
+            for buffer in module.buffers(recurse=False)
+        ]
 
     def counted(self) -> nn.Module | None:
         """The compact model whose parameters and MACs reports show, where it isn't the static one.

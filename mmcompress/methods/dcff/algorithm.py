@@ -110,10 +110,6 @@ class DCFF(CompressionAlgorithm):
         self.fuse(temp)
         print_log(f'DCFF: filters fused at temperature {temp:.4g}', logger='current')
 
-    def averages_buffers(self) -> bool:
-        """No: the average of two choices of filters is none."""
-        return False
-
     def fuse(self, temp: float) -> None:
         """Recompute the proxies of every convolution at temperature ``temp``."""
         for module in self.architecture.modules():

@@ -120,10 +120,6 @@ class LinearConv(FilterAlgorithm):
             self._count_pass()
         return super().val_step(data)
 
-    def averages_buffers(self) -> bool:
-        """Whether a moving average of buffers makes sense: there is none of masks."""
-        return not self._sparse()
-
     def own_losses(self) -> dict[str, Tensor]:
         """The base class's; from time to time ``loss_correlation`` and ``loss_l1``."""
         losses = super().own_losses()

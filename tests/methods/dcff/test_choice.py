@@ -298,9 +298,10 @@ def test_resumed_equals_uninterrupted(make_runner):
         assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
-def test_a_moving_average_takes_the_choice_as_it_is(make_runner):
+@pytest.mark.parametrize('update_buffers', [False, True])
+def test_a_moving_average_takes_the_choice_as_it_is(make_runner, update_buffers):
     runner = make_runner(cfg(), 2, seed=1, validate=False)
-    runner.register_hook(dict(type='EMAHook', momentum=0.1))
+    runner.register_hook(dict(type='EMAHook', momentum=0.1, update_buffers=update_buffers))
     runner.train()
     file = torch.load(Path(runner.work_dir, 'epoch_2.pth'), weights_only=True)
     # As the hook saves them: the average under the model's name, and the other way round.
@@ -308,19 +309,15 @@ def test_a_moving_average_takes_the_choice_as_it_is(make_runner):
     for key, value in average.items():
         if key.endswith(('chosen', 'proxies', 'importance')):
             assert torch.equal(value, trained[f'module.{key}']), key
-    key = 'architecture.backbone.conv1.weight'
-    assert not torch.equal(average[key], trained[f'module.{key}'])
+    averaged = {'architecture.backbone.conv1.weight': True}
+    averaged['architecture.backbone.bn1.running_mean'] = update_buffers
+    for key, differs in averaged.items():
+        assert torch.equal(average[key], trained[f'module.{key}']) != differs, key
+    assert average['fuse_steps'] == 2
     model = MODELS.build(cfg())
     model.load_state_dict(average)
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(to_static(model)(x), model.eval()(x))
-
-
-def test_no_average_of_buffers(make_runner):
-    runner = make_runner(cfg(), 1, seed=1, validate=False)
-    runner.register_hook(dict(type='EMAHook', update_buffers=True))
-    with pytest.raises(CompressionError, match=r'EMAHook\.update_buffers is True'):
-        runner.train()
 
 
 def test_export_takes_the_chosen_filters():
