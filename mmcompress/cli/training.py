@@ -117,6 +117,8 @@ def _check_start_of(model: nn.Module, path: str) -> None:
         fits = model.mutator.without_fitting()  # takes its time; the run does it
     with fits:
         check_belongs(model, state, path)
+    if isinstance(model, CompressionAlgorithm):
+        model.settle()
 
 
 def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Config]:

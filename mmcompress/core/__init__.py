@@ -3,6 +3,7 @@
 from mmcompress.core.base.algorithm import Clock, CompressionAlgorithm
 from mmcompress.core.channels.analyzer import Analysis, DependencyAnalyzer
 from mmcompress.core.channels.config import UnitConfig
+from mmcompress.core.channels.gate import GatedMutator, GatedUnit
 from mmcompress.core.channels.mutator import ChannelMutator
 from mmcompress.core.channels.unit import ChannelUnit
 from mmcompress.core.export.static import sub_model
@@ -25,6 +26,8 @@ __all__ = [
     'FilterFinder',
     'FilterMutator',
     'FilterUnit',
+    'GatedMutator',
+    'GatedUnit',
     'UnitConfig',
     'sub_model',
 ]

@@ -36,6 +36,16 @@ class CompressionHook(Hook):
         if algorithm:
             algorithm.start(runner.optim_wrapper)
 
+    def before_val(self, runner: Runner) -> None:
+        """Call ``algorithm.settle``, if weights are loaded: what they say is evaluated."""
+        algorithm = algorithm_of(runner.model)
+        if algorithm and algorithm.loaded:
+            algorithm.settle()
+
+    def before_test(self, runner: Runner) -> None:
+        """As before validation."""
+        self.before_val(runner)
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Call ``algorithm.tick``."""
         algorithm = algorithm_of(runner.model)

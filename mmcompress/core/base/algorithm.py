@@ -194,6 +194,13 @@ class CompressionAlgorithm(Transparent):
         self.accept(own)
         state.update((prefix + name.removeprefix(place), value) for name, value in own.items())
 
+    def settle(self) -> None:
+        """Called once all weights are loaded: before training, evaluation or export.
+
+        Methods that turn what was loaded into what is evaluated (widths, rounded scalars) extend
+        it. It may be called any number of times. Loading itself changes nothing but the weights.
+        """
+
     # Training
 
     def check_start(self, loads: bool) -> None:
@@ -209,11 +216,12 @@ class CompressionAlgorithm(Transparent):
         """
 
     def start(self, optim_wrapper: OptimWrapper) -> None:
-        """Called by ``CompressionHook`` before training, once all weights are loaded.
+        """Called by ``CompressionHook`` before training, once all weights are loaded; settles.
 
-        Methods that prepare themselves from the weights, or act around the steps of the
-        optimizer, extend it.
+        Methods that prepare themselves for training, or act around the steps of the optimizer,
+        extend it.
         """
+        self.settle()
 
     def tick(self, clock: Clock) -> None:
         """Called by ``CompressionHook`` before every training iteration.

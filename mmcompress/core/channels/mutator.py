@@ -94,6 +94,10 @@ class ChannelMutator(Mutator):
         kept = [(unit.config, unit.config.keep(unit.width)) for unit in self.units.values()]
         narrow_layers(architecture, kept, skip=own)
 
+    def unit_args(self) -> dict[str, Any]:
+        """Arguments that every unit is built with, besides those of the config."""
+        return {}
+
     # What the tools show
 
     @property
@@ -195,10 +199,17 @@ class ChannelMutator(Mutator):
         given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})
         args = {'divisor': 1, **self.channel_unit_cfg.get('default_args', {}), **given}
         args = {key: value for key, value in args.items() if key != 'num_channels'}
+        own = dict(self.unit_args(), config=config)
+        for argument in ('type', *own):
+            if argument in args:
+                raise CompressionError(
+                    f'channel_unit_cfg.units[{name!r}]: {argument!r} is no argument for init_args '
+                    '(or default_args)'
+                )
         if isinstance(args['divisor'], int) and args['divisor'] > 0:
             args['divisor'] = math.lcm(args['divisor'], config.divisor)
         try:
-            return MODELS.build(dict(args, type=self.channel_unit_cfg['type'], config=config))
+            return MODELS.build(dict(args, type=self.channel_unit_cfg['type'], **own))
         except TypeError as error:
             raise CompressionError(
                 f'channel_unit_cfg.units[{name!r}]: init_args (or default_args) are wrong: {error}'

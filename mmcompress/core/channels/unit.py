@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -31,7 +32,6 @@ class ChannelUnit(ABC):
     """
 
     def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
-        self.config = config
         if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
             raise CompressionError(
                 f'divisor of unit {config.name!r} is {divisor!r}; it has to be a positive integer'
@@ -41,7 +41,7 @@ class ChannelUnit(ABC):
                 f'divisor of unit {config.name!r} is {divisor}; it has to divide '
                 f'{config.num_channels} and be a multiple of {config.divisor}'
             )
-        config.divisor = divisor
+        self.config = replace(config, divisor=divisor)
         self.choice = choice
         self.places: dict[str, Op] = {}
 
@@ -58,9 +58,13 @@ class ChannelUnit(ABC):
     @property
     def width(self) -> int:
         """Compact width: ``choice`` of the dense one, rounded down to the divisor."""
+        return self.width_at(self.choice)
+
+    def width_at(self, ratio: float) -> int:
+        """The width for a keep ratio, rounded down to the divisor; that at least."""
         divisor = self.config.divisor
         # 0.29 * 100 is 28.999999999999996 in floating point and means 29.
-        exact = int(self.num_channels * self.choice + 1e-6)
+        exact = int(self.num_channels * ratio + 1e-6)
         return max(exact // divisor, 1) * divisor
 
     def unsupported(self, architecture: nn.Module) -> str:

@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import CheckpointLoader, load_from_http, load_fr
 from torch import Tensor, nn
 
 from mmcompress.compat.mmrazor.weights import static_weights
+from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError, first_line
 
 from .factors import check_specs, materialise
@@ -167,6 +168,8 @@ def check_belongs(model: nn.Module, state: dict[str, Tensor], path: str | Path) 
 def load_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
     """Load a checkpoint that has to fit ``model`` exactly; returns the whole checkpoint.
 
+    An algorithm settles on what it has loaded: it is ready for evaluation and export.
+
     Raises:
         CompressionError: See :func:`load_checkpoint_file` and :func:`check_fits`.
     """
@@ -174,4 +177,6 @@ def load_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
     state = {key.removeprefix('module.'): value for key, value in content['state_dict'].items()}
     check_fits(model, state, path)
     model.load_state_dict(state)
+    if isinstance(model, CompressionAlgorithm):
+        model.settle()
     return content

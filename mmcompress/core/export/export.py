@@ -89,6 +89,8 @@ def export(
             "store is 'factors', and batch norms are to be folded (--fold-bn), which changes the "
             "weights that factors make; leave the norms, or set store to 'weights'"
         )
+    if algorithm.loaded:
+        algorithm.settle()
     unfinished = algorithm.unfinished()
     if unfinished:
         raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')

@@ -107,13 +107,16 @@ def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = No
     Ops are modules of :class:`~mmcompress.core.base.op.Op`, of whatever package.
 
     Args:
-        algorithm: The algorithm, usually a trained one; left as it is.
+        algorithm: The algorithm, usually a trained one, which settles on what it has loaded;
+            otherwise left as it is.
         forms: By layer, the form of ops that have several; by default what
             :meth:`~mmcompress.core.base.mutator.Mutator.static_forms` finds.
 
     Returns:
         The static model, in eval mode, on the algorithm's device.
     """
+    if algorithm.loaded:
+        algorithm.settle()
     if forms is None:
         forms = algorithm.mutator.static_forms(algorithm.architecture)
     model = copy.deepcopy(algorithm.architecture)

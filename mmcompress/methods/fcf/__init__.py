@@ -2,7 +2,7 @@
 
 from .algorithm import FCF
 from .mutator import FCFMutator
-from .op import FactorizedConv2d, FactorizedNorm
+from .op import FactorizedConv2d
 from .unit import FCFUnit
 
-__all__ = ['FCF', 'FCFMutator', 'FCFUnit', 'FactorizedConv2d', 'FactorizedNorm']
+__all__ = ['FCF', 'FCFMutator', 'FCFUnit', 'FactorizedConv2d']

@@ -5,9 +5,9 @@ dimensions are rows too), where ``mask`` says which entries of the shorter rows 
 plays no part in any result and comes out as 0. ``torch.nn.utils.rnn.pad_sequence`` makes such
 rows.
 
-No function takes gradients. None but :func:`check_feasible` and :func:`keep_largest` waits for the
-device, and none calls anything that PyTorch has no deterministic kernel for: ranks that start from
-equal numbers stay equal, and so does a run that is resumed.
+No function takes gradients. None waits for the device, but where it is to check its arguments, and
+none calls anything that PyTorch has no deterministic kernel for: ranks that start from equal
+numbers stay equal, and so does a run that is resumed.
 """
 
 from __future__ import annotations
@@ -16,27 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-def check_feasible(x: Tensor, k: int | Tensor, mask: Tensor | None = None) -> None:
-    """Make sure that each row has room for ``k`` ones.
-
-    Args:
-        x: ``Tensor[..., n]``.
-        k: One number for all rows, or ``Tensor[...]``.
-        mask: ``bool Tensor[..., n]``, the real entries; None: all.
-
-    Raises:
-        ValueError: If some k is negative or larger than its row.
-    """
-    k = torch.as_tensor(k)
-    room = torch.as_tensor(x.shape[-1] if mask is None else mask.sum(-1), device=k.device)
-    bad = ((k < 0) | (k > room)).expand(x.shape[:-1]).flatten()
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        k, room = (int(t.expand(x.shape[:-1]).flatten()[row]) for t in (k, room))
-        raise ValueError(
-            f'k of row {row} is {k}; it has to be from 0 to {room}, the number of its entries'
-        )
+from mmcompress.core.channels.choose import check_feasible
 
 
 @torch.no_grad()
@@ -56,8 +36,9 @@ def project_capped_simplex(
         x: ``Tensor[..., n]``.
         k: One number for all rows, or ``Tensor[...]`` on the device of ``x``.
         mask: ``bool Tensor[..., n]``, the real entries; None: all.
-        check: Whether to call :func:`check_feasible`, which waits for the device when ``k`` or
-            ``mask`` are on one. Callers with constant k check once and say False.
+        check: Whether to call :func:`~mmcompress.core.channels.choose.check_feasible`, which
+            waits for the device when ``k`` or ``mask`` are on one. Callers with constant k check
+            once and say False.
 
     Returns:
         ``Tensor[..., n]`` in the type of ``x``.
@@ -162,30 +143,6 @@ def next_rho(rho: Tensor, mu: float, rho_max: float) -> Tensor:
         rho_max: Where to stop.
     """
     return torch.where(rho < rho_max, mu * rho, rho)
-
-
-@torch.no_grad()
-def keep_largest(v: Tensor, k: int | Tensor, mask: Tensor | None = None) -> Tensor:
-    """Binary rows with ones at the k largest entries; of equal ones the first.
-
-    Args:
-        v: ``Tensor[..., n]``.
-        k: One number for all rows, or ``Tensor[...]`` on the device of ``v``.
-        mask: ``bool Tensor[..., n]``, the real entries; None: all.
-
-    Returns:
-        ``Tensor[..., n]`` in the type of ``v``, each row with exactly k ones.
-
-    Raises:
-        ValueError: If some k is negative or larger than its row.
-    """
-    check_feasible(v, k, mask)
-    if isinstance(k, Tensor):
-        k = k.unsqueeze(-1)
-    order = (v if mask is None else v.masked_fill(~mask, -torch.inf)).argsort(
-        dim=-1, descending=True, stable=True
-    )
-    return (order.argsort(-1) < k).to(v.dtype)
 
 
 def _sorted(x: Tensor) -> Tensor:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
+from mmcompress.core.channels.choose import keep_largest
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
-from .admm import keep_largest
 from .around_step import around_step
 from .loading import check_scalars
 from .mutator import FCFMutator
@@ -24,7 +24,6 @@ from .state import ADMMState
 from .widths import magnitude_widths
 
 STAGES = ('factorize', 'finetune')
-CRITERIA = ('v', 'l1')
 #: Scalars below go, by the authors' rule; ours keeps exactly k.
 THRESHOLD = 0.1
 #: Below this share of their way in a step, scalars hardly move.
@@ -51,8 +50,6 @@ class FCF(CompressionAlgorithm):
         rho_max: Where it stops growing.
         mu: Its factor at each step.
         alpha: Share of ADMM's gradient in that of the scalars.
-        criterion: What ``'finetune'`` keeps: the filters with the largest ``'v'``, or, to compare
-            with, those with the largest ``'l1'`` norm (Li et al., ICLR 2017).
         **kwargs: See the base class.
 
     Raises:
@@ -76,15 +73,14 @@ class FCF(CompressionAlgorithm):
         rho_max: float = 6.0,
         mu: float = 1.01,
         alpha: float = 0.99,
-        criterion: str = 'v',
         **kwargs: Any,
     ) -> None:
-        _check(stage, rho, rho_max, mu, alpha, criterion)
+        _check(stage, rho, rho_max, mu, alpha)
         super().__init__(
             architecture, mutator_cfg, target_pruning_ratio=target_pruning_ratio, **kwargs
         )
         self.keep_ratio = target_pruning_ratio
-        self.stage, self.criterion = stage, criterion
+        self.stage = stage
         # Scalars of frozen stages would learn nothing, and all filters there look alike.
         train_all_stages(self.architecture, 'FCF')
         lengths = [len(row) for unit in self.mutator.mutable_units for row in unit.rows]
@@ -97,8 +93,6 @@ class FCF(CompressionAlgorithm):
         self.register_buffer('scales_weight', torch.tensor(self.mutator.scale == 'weight'))
         for parameter in self.scalars:
             parameter.requires_grad_(stage == 'factorize')
-        self._loaded = False
-        self.register_load_state_dict_post_hook(_after_loading)
 
     def accept(self, state: dict[str, Tensor]) -> None:
         """See the base class; refuses scalars of another scope, or of another choice of layers."""
@@ -110,9 +104,32 @@ class FCF(CompressionAlgorithm):
         """``v`` of every unit."""
         return [unit.op.v for unit in self.mutator.mutable_units]
 
+    def settle(self) -> None:
+        """Set the widths by the weights, if these say them; round the scalars to finetune.
+
+        Raises:
+            CompressionError: If stage ``'finetune'`` has loaded no scalars, or other widths than
+                the config asks for.
+        """
+        super().settle()
+        self.mutator.cut(self.architecture, bool(self.binary))
+        untrained = not self.started
+        if untrained:
+            self._set_widths()
+            self.started.fill_(True)
+        else:
+            self._check_widths()
+        if self.stage == 'finetune' and not self.binary:
+            if untrained:
+                raise CompressionError(
+                    'stage is "finetune", but no checkpoint of stage="factorize" was loaded, all '
+                    'scalars are alike; set load_from to one'
+                )
+            self.binarize()
+
     def start(self, optim_wrapper: OptimWrapper) -> None:
-        """Set the widths from the weights, round the scalars, or hook into the optimizer."""
-        self._settle()
+        """See the base class; in stage ``'factorize'`` hooks into the optimizer."""
+        super().start(optim_wrapper)
         if self.stage == 'finetune':
             return
         if self.binary:
@@ -143,21 +160,18 @@ class FCF(CompressionAlgorithm):
             )
         for unit in self.mutator.mutable_units:
             v = unit.op.v
-            if self.criterion == 'l1':
-                v.copy_(unit.magnitudes())
             rounded = keep_largest(unit.rows, unit.width // unit.groups).flatten()
             gap = max(gap, float((v - v.round()).abs().max()))
             differing += int(((v > THRESHOLD) != rounded.bool()).sum())
             v.copy_(rounded)
         self.binary.fill_(True)
-        self.mutator.cut(True)
-        if self.criterion == 'v':
-            print_log(
-                f'FCF: rounded; largest |v - round(v)| {gap:.3g}, {differing} filters would '
-                f'have been decided otherwise by the threshold {THRESHOLD}',
-                logger='current',
-                level=logging.WARNING if gap > THRESHOLD else logging.INFO,
-            )
+        self.mutator.cut(self.architecture, True)
+        print_log(
+            f'FCF: rounded; largest |v - round(v)| {gap:.3g}, {differing} filters would '
+            f'have been decided otherwise by the threshold {THRESHOLD}',
+            logger='current',
+            level=logging.WARNING if gap > THRESHOLD else logging.INFO,
+        )
 
     @torch.no_grad()
     def progress(self) -> dict[str, Any]:
@@ -198,22 +212,6 @@ class FCF(CompressionAlgorithm):
 
     # Private
 
-    def _settle(self) -> None:
-        """Set the widths, and round the scalars where that is due, once weights are loaded."""
-        untrained = not self.started
-        if untrained:
-            self._set_widths()
-            self.started.fill_(True)
-        else:
-            self._check_widths()
-        if self.stage == 'finetune' and not self.binary:
-            if untrained and self.criterion == 'v':
-                raise CompressionError(
-                    'stage is "finetune", but no checkpoint of stage="factorize" was loaded, all '
-                    'scalars are alike; set load_from to one, or criterion="l1"'
-                )
-            self.binarize()
-
     def _check_reach(self, optim_wrapper: OptimWrapper) -> None:
         """How far a step of gradient descent moves the scalars towards where ADMM wants them.
 
@@ -241,7 +239,7 @@ class FCF(CompressionAlgorithm):
 
     def _check_loaded(self) -> None:
         """FCF chooses among the filters of a trained network."""
-        if not self._loaded and not has_pretrained(self):
+        if not self.loaded and not has_pretrained(self):
             print_log(
                 'FCF starts from random weights; set load_from to the checkpoint of a trained '
                 'network',
@@ -290,18 +288,9 @@ class FCF(CompressionAlgorithm):
         self.admm.ascend(self.admm.pad([p.detach() for p in self.scalars]))
 
 
-def _after_loading(algorithm: FCF, _: Any) -> None:
-    """Whatever ``'finetune'`` loads it evaluates, trains and exports with rounded scalars."""
-    algorithm._loaded = True
-    algorithm.mutator.cut(bool(algorithm.binary))
-    if algorithm.stage == 'finetune':
-        algorithm._settle()
-
-
-def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float, criterion: str) -> None:
-    for key, value, names in (('stage', stage, STAGES), ('criterion', criterion, CRITERIA)):
-        if value not in names:
-            raise CompressionError(f'{key} is {value!r}; it has to be one of {", ".join(names)}')
+def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float) -> None:
+    if stage not in STAGES:
+        raise CompressionError(f'stage is {stage!r}; it has to be one of {", ".join(STAGES)}')
     numbers = dict(rho=rho, rho_max=rho_max, mu=mu, alpha=alpha)
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -7,10 +7,9 @@ import scipy.sparse as sparse
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from mmcompress.core.channels.choose import keep_largest
 from mmcompress.methods.fcf.admm import (
     admm_gradient,
-    check_feasible,
-    keep_largest,
     next_rho,
     project_capped_simplex,
     project_sphere,
@@ -111,12 +110,12 @@ def rows():
     return x, torch.tensor([5, 30, 8, 1, 0]), mask
 
 
-@pytest.mark.parametrize('name', ['simplex', 'sphere', 'largest'])
+@pytest.mark.parametrize('name', ['simplex', 'sphere'])
 @pytest.mark.parametrize('padding', [1e3, -1e3, torch.nan])
 def test_a_batch_equals_its_rows(rows, name, padding):
     x, k, mask = rows
     x = x.masked_fill(~mask, padding)
-    function = {**HOT, 'largest': keep_largest}[name]
+    function = HOT[name]
     batch = function(x, k, mask)
     assert (batch[~mask] == 0).all()
     for i, real in enumerate(mask):
@@ -158,10 +157,9 @@ def test_float32_sums_are_k(scale):
         ),
     ],
 )
-@pytest.mark.parametrize('function', [check_feasible, project_capped_simplex, keep_largest])
-def test_infeasible_k(function, x, k, mask, message):
+def test_infeasible_k(x, k, mask, message):
     with pytest.raises(ValueError, match=message):
-        function(x, k, mask)
+        project_capped_simplex(x, k, mask)
 
 
 def test_sphere_is_the_formula():
@@ -243,30 +241,17 @@ def test_the_steps_together_select_the_cheapest():
     assert torch.equal(v.round(), keep_largest(-cost, k))
 
 
-def test_the_largest():
-    v = torch.tensor([[0.3, 0.9, 0.3, 0.3, -1.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
-    expected = torch.tensor([[1.0, 1, 1, 0, 0], [1, 1, 1, 0, 0]])
-    assert torch.equal(keep_largest(v, 3), expected)
-    assert torch.equal(keep_largest(v, torch.tensor([0, 5])), torch.tensor([[0.0] * 5, [1.0] * 5]))
-    assert torch.equal(keep_largest(v[0], 1), torch.tensor([0.0, 1, 0, 0, 0]))
-    # More than any row of the network, so that a sort that is not stable would show.
-    many = torch.arange(4096) % 2 == 0
-    assert torch.equal(keep_largest(many.double(), 100).nonzero()[:, 0], 2 * torch.arange(100))
-
-
 @pytest.mark.parametrize('name', HOT)
 def test_a_step_waits_for_no_device(name):
     """On the meta device, whatever asks for a value fails."""
     x, k = torch.ones(3, 5, device='meta'), torch.ones(3, dtype=torch.long, device='meta')
     assert HOT[name](x, k, x > 0).is_meta
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        keep_largest(x, k)
 
 
-@pytest.mark.parametrize('name', [*HOT, 'largest'])
+@pytest.mark.parametrize('name', HOT)
 def test_nothing_is_differentiated_or_changed(name, rows):
     x, k, mask = rows
     x = torch.where(mask, x, 0).requires_grad_()
     before = x.detach().clone()
-    assert not {**HOT, 'largest': keep_largest}[name](x, k, mask).requires_grad
+    assert not HOT[name](x, k, mask).requires_grad
     assert torch.equal(x, before)

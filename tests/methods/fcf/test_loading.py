@@ -103,6 +103,7 @@ def test_the_same_mutator(classifier_cfg, scope):
     state = first_stage(classifier_cfg(), scope=scope)
     algorithm = fcf(classifier_cfg(), scope=scope)
     algorithm.load_state_dict(state)
+    algorithm.settle()
     for unit in algorithm.mutator.units.values():
         assert unit.op.v.tolist() == [0] * (len(unit.op.v) // 2) + [1] * (len(unit.op.v) // 2)
 

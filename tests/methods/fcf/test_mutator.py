@@ -10,8 +10,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer
+from mmcompress.core.channels.gate import Gate
 from mmcompress.core.export.static import to_static
-from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm, FCFMutator, FCFUnit
+from mmcompress.methods.fcf import FactorizedConv2d, FCFMutator, FCFUnit
 
 LAYERS = [f'backbone.layer{i}.0.conv{j}' for i in (1, 2, 3) for j in (1, 2)]
 
@@ -53,7 +54,7 @@ def test_every_convolution_of_a_block_has_its_own_scalars(dense):
     assert ops(model) == LAYERS
     assert all(type(unit) is FCFUnit for unit in mutator.units.values())
     assert [unit.partial for unit in mutator.units.values()] == [False, True] * 3
-    assert sum(isinstance(m, FactorizedNorm) for m in model.modules()) == 6
+    assert sum(isinstance(m, Gate) for m in model.modules()) == 6
     vs = [p for name, p in model.named_parameters() if name.endswith('.v')]
     assert [len(v) for v in vs] == [16, 16, 32, 32, 64, 64]
     assert [unit.width for unit in mutator.units.values()] == [8, 8, 16, 16, 32, 32]
@@ -66,8 +67,8 @@ def test_one_vector_a_channel_unit(classifier_cfg):
         'backbone.conv1', LAYERS[0], LAYERS[2], LAYERS[3], LAYERS[4], LAYERS[5],
     ]  # fmt: skip
     block = model.backbone.layer2[0]
-    assert block.shortcut[0].scalars is block.conv2.v
-    assert model.backbone.layer1[0].conv2.scalars is model.backbone.conv1.v
+    assert block.shortcut[0].scales is block.conv2.v
+    assert model.backbone.layer1[0].conv2.scales is model.backbone.conv1.v
     assert sum(p.numel() for n, p in model.named_parameters() if n.endswith('.v')) == 224
 
 

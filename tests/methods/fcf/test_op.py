@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm
+from mmcompress.core.channels.gate import Gate
+from mmcompress.methods.fcf import FactorizedConv2d
 
 CASES = [
     dict(),
@@ -74,7 +75,7 @@ def test_with_a_norm_behind_it(kind, training):
     for tensor in (norm.weight, norm.bias):
         nn.init.normal_(tensor)
     twin = copy.deepcopy(norm)
-    factorized = FactorizedNorm(norm).train(training)
+    factorized = Gate(norm).train(training)
     factorized.scale(0, 8, op)
     x = torch.randn(3, 6, 9, 8, dtype=torch.float64, requires_grad=True)
     v, weight, bias = (t.detach().clone().requires_grad_() for t in (op.v, op.weight, op.bias))
@@ -93,7 +94,7 @@ def test_zero_scalars_give_exactly_zero():
     with torch.no_grad():
         op.v[[1, 6]] = 0
     assert not op(x)[:, [1, 6]].any()
-    norm = FactorizedNorm(nn.BatchNorm2d(8).double())
+    norm = Gate(nn.BatchNorm2d(8).double())
     nn.init.normal_(norm.norm.bias)
     norm.scale(0, 8, op)
     op.scaled_by_norm = True
@@ -116,7 +117,7 @@ def test_scalars_start_at_one_and_change_nothing():
 def test_a_norm_of_several_convolutions():
     """Behind a concatenation: channels in between have no scalars."""
     first, second = make(out_channels=2), make(out_channels=3)
-    norm = FactorizedNorm(nn.BatchNorm2d(9).double().eval())
+    norm = Gate(nn.BatchNorm2d(9).double().eval())
     norm.scale(5, 8, second)
     norm.scale(1, 3, first)
     x = torch.randn(2, 9, 3, 3, dtype=torch.float64)
@@ -128,7 +129,7 @@ def test_a_norm_of_several_convolutions():
 def test_a_norm_behind_a_flattened_feature_map():
     """Each channel stands in the norm once for each pixel."""
     op = make(out_channels=3)
-    norm = FactorizedNorm(nn.BatchNorm1d(12).double().eval())
+    norm = Gate(nn.BatchNorm1d(12).double().eval())
     norm.scale(0, 12, op)
     x = torch.randn(2, 3, 2, 2, dtype=torch.float64)
     expected = norm.norm(x.flatten(1)).view(2, 3, 4) * op.v.view(1, 3, 1)
@@ -142,13 +143,13 @@ def pair():
     block.first = make()
     block.second = make(block.first)
     block.second.scaled_by_norm = True
-    block.norm = FactorizedNorm(nn.BatchNorm2d(8).double())
+    block.norm = Gate(nn.BatchNorm2d(8).double())
     block.norm.scale(0, 8, block.first)
     return block
 
 
 def test_shared_scalars_are_counted_and_saved_once(pair):
-    assert pair.second.scalars is pair.first.v
+    assert pair.second.scales is pair.first.v
     assert sum(p.numel() for p in pair.parameters()) == 2 * (8 * 6 * 9 + 8) + 16 + 8
     keys = [key for key in pair.state_dict() if not key.startswith('norm')]
     assert keys == [
@@ -170,19 +171,19 @@ def test_the_gradient_of_shared_scalars_is_the_sum(pair):
 
 def test_a_deepcopy_keeps_the_tie(pair):
     twin = copy.deepcopy(pair)
-    assert twin.second.scalars is twin.first.v
+    assert twin.second.scales is twin.first.v
     assert twin.first.v is not pair.first.v
     x = torch.randn(2, 6, 9, 9, dtype=torch.float64)
     with torch.no_grad():
         twin.first.v.zero_()
-    assert not twin.second.scalars.any()
+    assert not twin.second.scales.any()
     assert not twin.norm(twin.second(x)).any()
     assert pair.norm(pair.second(x)).any()
 
 
 def test_the_tie_lasts_when_the_type_changes(pair):
     pair.float()
-    assert pair.second.scalars is pair.first.v
+    assert pair.second.scales is pair.first.v
     assert pair.first.v.dtype == torch.float32
     out = pair.norm(pair.second(torch.randn(2, 6, 9, 9)))
     assert out.dtype == torch.float32
@@ -234,13 +235,13 @@ def test_to_static_is_the_convolution_at_full_strength(case):
     x = torch.randn(2, 6, 9, 10, dtype=torch.float64)
     torch.testing.assert_close(static(x), plain(op, x, op.weight, op.bias), **CLOSE)
     norm = nn.BatchNorm2d(8)
-    assert FactorizedNorm(norm).to_static() is norm
+    assert Gate(norm).to_static() is norm
 
 
 def test_mixed_precision():
     """Under autocast the scalars stay float32; the output has the type of the convolution's."""
     op = FactorizedConv2d(nn.Conv2d(6, 8, 3))
-    norm = FactorizedNorm(nn.BatchNorm2d(8))
+    norm = Gate(nn.BatchNorm2d(8))
     norm.scale(0, 8, op)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         out = op(torch.randn(2, 6, 5, 5))

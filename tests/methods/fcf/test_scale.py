@@ -15,8 +15,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import Clock, CompressionError
+from mmcompress.core.channels.gate import Gate
 from mmcompress.core.export.static import to_static
-from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm
+from mmcompress.methods.fcf import FactorizedConv2d
 
 CLOSE = dict(rtol=0, atol=1e-9)
 SETTING = dict(rho=0.05, rho_max=0.4, mu=1.1, alpha=0.7)
@@ -159,7 +160,7 @@ def test_the_layer(bias):
 
 def test_norms_are_as_they_were(classifier_cfg):
     algorithm = fcf(classifier_cfg())
-    assert not any(isinstance(m, FactorizedNorm) for m in algorithm.modules())
+    assert not any(isinstance(m, Gate) for m in algorithm.modules())
     assert sum(isinstance(m, FactorizedConv2d) for m in algorithm.modules()) == 6
 
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from mmcompress.core import UnitConfig
 from mmcompress.core.channels.config import ChannelRange
-from mmcompress.methods.fcf import FactorizedConv2d, FactorizedNorm, FCFUnit
+from mmcompress.core.channels.gate import Gate
+from mmcompress.methods.fcf import FactorizedConv2d, FCFUnit
 from mmcompress.models import PadShortcut
 
 
@@ -26,19 +27,19 @@ def config(num_channels, *producers, divisor=1, consumers=()):
 
 def test_all_convolutions_share_the_scalars_of_the_first():
     net = Net(a=nn.Conv2d(3, 8, 3), b=nn.Conv2d(3, 8, 1), n=nn.BatchNorm2d(8))
-    unit = FCFUnit(config(8, ('a', 0, 8), ('b', 0, 8), ('n', 0, 8)), 0.3)
-    unit.norms = {'b': 'n'}
+    channels = config(8, ('a', 0, 8), ('b', 0, 8), ('n', 0, 8))
+    unit = FCFUnit(channels, 0.3, norms={'b': 'n'})
     assert unit.unsupported(net) == ''
     assert unit.width == 2
     unit.prepare(net)
     assert type(net.a) is type(net.b) is FactorizedConv2d
     assert unit.op is net.a
     assert unit.ops == [net.a, net.b]
-    assert net.b.scalars is net.a.v
+    assert net.b.scales is net.a.v
     assert (net.a.scaled_by_norm, net.b.scaled_by_norm) == (False, True)
     assert unit.width == unit.asked == int(net.a.keep) == 2
     # Dense while it trains.
-    assert type(net.n) is FactorizedNorm
+    assert type(net.n) is Gate
     assert net.n.norm.num_features == 8
     with torch.no_grad():
         net.a.v[3] = 0
@@ -51,8 +52,8 @@ def test_all_convolutions_share_the_scalars_of_the_first():
 def test_a_norm_that_is_not_directly_behind_is_scaled_as_well():
     """It would turn channels that are zero into constants."""
     net = Net(a=nn.Conv2d(3, 8, 1), d=nn.Conv2d(8, 8, 3, groups=8, bias=False), n=nn.BatchNorm2d(8))
-    unit = FCFUnit(config(8, ('a', 0, 8), ('d', 0, 8), ('n', 0, 8)), 0.5)
-    unit.norms = {'d': 'n'}
+    channels = config(8, ('a', 0, 8), ('d', 0, 8), ('n', 0, 8))
+    unit = FCFUnit(channels, 0.5, norms={'d': 'n'})
     unit.prepare(net)
     nn.init.normal_(net.n.norm.bias)
     assert type(net.d) is nn.Conv2d

@@ -1,0 +1,313 @@
+"""Channels that are silenced while a network trains, and removed from it when it is exported.
+
+A channel that is to go has to be zero wherever it is read; then the network without it does the
+same. Filters get scales for that, which a method sets or learns, and what stands behind the filters
+and would put something into a silent channel (the bias of a norm) is multiplied by them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmcompress.core.base.conv_op import ConvOp, plain_conv
+from mmcompress.core.base.op import Op
+from mmcompress.core.layers.partial_add import add_partially
+from mmcompress.core.probe.followers import norms_behind
+
+from .choose import keep_largest
+from .config import ChannelRange, UnitConfig, narrow_layers
+from .mutator import ChannelMutator
+from .unit import ChannelUnit
+
+
+class ScaledConv2d(ConvOp, nn.Conv2d):
+    """Convolution with ``diag(s) W``: a scale for each filter.
+
+    Where a norm stands directly behind it, the filter is the convolution and its norm, as it is
+    once they are folded into one: the norm, in a :class:`Gate`, then is what is multiplied by the
+    scales, and the convolution leaves it alone. (A batch norm cancels any factor in front of it,
+    and would turn a filter that is zero into a constant.)
+
+    Args:
+        conv: The dense convolution to stand in for, ``weight`` of ``Tensor[n, c / g, k, k]``.
+        owner: Another op, whose scales this one shares; by default it has its own.
+
+    Attributes:
+        scaled_by_norm: Whether a norm behind it multiplies by the scales.
+        scales_bias: Whether they multiply the bias as well as the weight.
+    """
+
+    #: Name of the scales, ``Tensor[n]``, in the owner's ``state_dict``.
+    scales_name: ClassVar[str] = 'mask'
+
+    def __init__(self, conv: nn.Conv2d, owner: ScaledConv2d | None = None) -> None:
+        super().__init__(conv)
+        # Not registered as a child: the scales stay the owner's.
+        self.__dict__['_owner'] = owner
+        self.scaled_by_norm, self.scales_bias = False, True
+        if owner is None:
+            self.add_scales(self.weight.detach().new_ones(conv.out_channels))
+
+    def add_scales(self, ones: Tensor) -> None:
+        """Make what the owner has: a buffer by default; methods that train scales extend it.
+
+        Args:
+            ones: ``Tensor[n]``, the scales at first.
+        """
+        self.register_buffer(self.scales_name, ones)
+
+    @property
+    def scales(self) -> Tensor:
+        """``Tensor[n]``, of this op or of its owner."""
+        return getattr(self if self._owner is None else self._owner, self.scales_name)
+
+    def unscaled(self) -> Tensor:
+        """The weight, ``Tensor[n, c / g, k, k]``, that the scales multiply."""
+        return self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, c, H, W]`` to ``Tensor[N, n, H', W']``."""
+        weight, bias = self.unscaled(), self.bias
+        if not self.scaled_by_norm:
+            scales = self.scales
+            weight = scales.view(-1, 1, 1, 1) * weight
+            if self.scales_bias and bias is not None:
+                bias = scales * bias
+        return self._conv_forward(x, weight, bias)
+
+    def to_static(self, form: str | None = None) -> nn.Conv2d:
+        """The plain convolution, all filters at their full strength.
+
+        Those whose scale is zero go afterwards, see :meth:`GatedMutator.finish_static`.
+        """
+        return plain_conv(self, self.weight, self.bias)
+
+    def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Weights of a dense network come without scales: these start at 1."""
+        key = f'{prefix}{self.scales_name}'
+        if self._owner is None and f'{prefix}weight' in state and key not in state:
+            state[key] = torch.ones_like(self.scales)
+
+
+class Gate(Op):
+    """A layer that multiplies what it puts out by the scales of the filters in front of it.
+
+    Args:
+        norm: The layer to stand in for: a norm, or another that hands channels on, such as a
+            shortcut that pads them.
+
+    Attributes:
+        norm: That layer.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.__dict__['_scales'] = []
+
+    def scale(self, start: int, end: int, op: ScaledConv2d) -> None:
+        """Multiply channels ``start`` to ``end`` by the scales of ``op``."""
+        self._scales.append((start, end, op))
+        self._scales.sort(key=lambda scale: scale[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``Tensor[N, n, H, W]`` to the same shape."""
+        out = self.norm(x)
+        return out * torch.cat(list(self._factors(out))).view(1, -1, *[1] * (out.ndim - 2))
+
+    def _factors(self, out: Tensor) -> Iterable[Tensor]:
+        """The scales, and ones for channels between them that have none."""
+        position = 0
+        for start, end, op in self._scales:
+            if start > position:
+                yield out.new_ones(start - position)
+            factors = op.scales.to(out.dtype)
+            # Behind a flattened feature map several channels stand for one.
+            each = (end - start) // len(factors)
+            yield factors if each == 1 else factors.repeat_interleave(each)
+            position = end
+        if position < out.shape[1]:
+            yield out.new_ones(out.shape[1] - position)
+
+    def to_static(self, form: str | None = None) -> nn.Module:
+        """The layer itself."""
+        return self.norm
+
+    def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Take the weights of a dense network, where the layer has no gate."""
+        for name in self.norm.state_dict():
+            if f'{prefix}{name}' in state:
+                state[f'{prefix}norm.{name}'] = state.pop(f'{prefix}{name}')
+
+
+class GatedUnit(ChannelUnit):
+    """Channels with one vector of scales; those of a scale of zero are silent, and go in the end.
+
+    While a network trains every layer has its dense width. A unit without consumers is *partial*:
+    the channels of its convolution are added to others, which stay. A block of the exported network
+    then adds what is left of them into those.
+
+    Args:
+        config: See the base class.
+        choice: See the base class.
+        divisor: See the base class.
+        norms: Name of the norm directly behind a convolution, by name of the convolution.
+
+    Attributes:
+        groups: Consecutive parts of the channels that have to keep equally many (grouped
+            convolutions).
+        op: The owner of the scales, once :meth:`prepare` has run.
+        ops: That and the ops that share them.
+    """
+
+    #: What stands in for the convolutions.
+    op_type: ClassVar[type[ScaledConv2d]] = ScaledConv2d
+
+    def __init__(
+        self,
+        config: UnitConfig,
+        choice: float = 1.0,
+        divisor: int = 1,
+        *,
+        norms: Mapping[str, str] | None = None,
+    ) -> None:
+        self.groups = config.divisor
+        super().__init__(config, choice, divisor)
+        self.norms = dict(norms or {})
+        self.op: Any = None
+        self.ops: list[Any] = []
+
+    @property
+    def partial(self) -> bool:
+        """Whether the channels are added to others and have no consumers of their own."""
+        return all(channel.is_output for channel in self.config.channels)
+
+    def unsupported(self, architecture: nn.Module) -> str:
+        """Scales stand for whole convolutions, and for norms that treat channels alone."""
+        why = super().unsupported(architecture)
+        if why:
+            return why
+        for channel in self.filters(architecture):
+            out_channels = architecture.get_submodule(channel.name).out_channels
+            if (channel.start, channel.end) != (0, out_channels):
+                return (
+                    f'{channel.name} gives it channels {channel.start} to {channel.end} of '
+                    f'{out_channels}; it needs all of a convolution in one unit'
+                )
+        for channel in self.config.producers:
+            layer = architecture.get_submodule(channel.name)
+            if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
+                return (
+                    f'{channel.name} is a {type(layer).__name__}, whose statistics would change '
+                    'without the channels that are zero'
+                )
+        return ''
+
+    def prepare(self, architecture: nn.Module) -> list[ChannelRange]:
+        """Swap convolutions and norms for ops.
+
+        Returns:
+            All ranges of the unit: nothing becomes narrower before the export.
+        """
+        scaled = self.scaled(architecture)
+        for channel in self.filters(architecture):
+            op = self.op_type(architecture.get_submodule(channel.name), self.op)
+            op.scaled_by_norm = self.norms.get(channel.name) in scaled
+            self.put(architecture, channel.name, op)
+            self.op = self.op or op
+            self.ops.append(op)
+        for name, channel in scaled.items():
+            gate = architecture.get_submodule(name)
+            if not isinstance(gate, Gate):
+                gate = Gate(gate)
+            self.put(architecture, name, gate)
+            gate.scale(channel.start, channel.end, self.op)
+        return self.config.channels
+
+    def scaled(self, architecture: nn.Module) -> dict[str, ChannelRange]:
+        """What else than filters would put something into channels whose scale is zero, by name."""
+        filters = self.filters(architecture)
+        return {
+            channel.name: channel
+            for channel in self.config.producers
+            if channel not in filters and not keeps_zero(architecture.get_submodule(channel.name))
+        }
+
+    @property
+    def rows(self) -> Tensor:
+        """The scales as ``Tensor[groups, n / groups]``; shares their memory."""
+        return self.op.scales.detach().view(self.groups, -1)
+
+    @torch.no_grad()
+    def kept(self) -> Tensor:
+        """LongTensor[width] of the channels with the largest scales, ascending."""
+        return keep_largest(self.rows, self.width // self.groups).flatten().nonzero().flatten()
+
+
+class GatedMutator(ChannelMutator):
+    """Gives channels their scales, and removes those that are not kept from a static model.
+
+    See the base class for the arguments.
+    """
+
+    reorders_sums = True
+    units: dict[str, GatedUnit]
+
+    def prepare_from_supernet(
+        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
+    ) -> None:
+        """Find the units of ``architecture`` and give them scales; see the base class."""
+        self._norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
+        super().prepare_from_supernet(architecture, ratios, budget)
+
+    def unit_args(self) -> dict[str, Any]:
+        """See the base class."""
+        return dict(norms=self._norms)
+
+    def removed(self) -> dict[str, Tensor]:
+        """LongTensor of the channels that are kept, by name, of units that lose some."""
+        kept = {name: unit.kept().cpu() for name, unit in self.units.items()}
+        return {n: keep for n, keep in kept.items() if len(keep) < self.units[n].num_channels}
+
+    def finish_static(self, static: nn.Module) -> None:
+        """Remove the channels that are not kept from a copy made of plain layers.
+
+        Args:
+            static: The architecture, dense, in place of each op the plain layer; changed in
+                place.
+        """
+        gone = self.removed()
+        narrow_layers(static, [(self.units[name].config, keep) for name, keep in gone.items()])
+        self.add_rest(static, {self.last_layer(n): n for n in gone if self.units[n].partial}, gone)
+
+    def last_layer(self, name: str) -> str:
+        """The layer of a partial unit that puts out what is added: the norm, or the convolution."""
+        return self.units[name].config.producers[-1].name
+
+    def add_rest(self, static: nn.Module, partial: dict[str, str], gone: dict[str, Tensor]) -> None:
+        """Let layers add the channels that are left to them into those of others, in place.
+
+        Args:
+            static: Narrowed already.
+            partial: The unit, by name of the layer that puts out its channels.
+            gone: What :meth:`removed` gave.
+        """
+        add_partially(
+            static,
+            {layer: gone[name] for layer, name in partial.items()},
+            {layer: self.units[name].num_channels for layer, name in partial.items()},
+        )
+
+
+def keeps_zero(layer: nn.Module) -> bool:
+    """Whether a channel that is zero comes out as zero, and no other takes its place.
+
+    Norms add a bias, a shortcut that pads puts other channels there.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return layer.bias is None
+    return isinstance(layer, nn.PReLU)
