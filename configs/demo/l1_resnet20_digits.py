@@ -1,5 +1,5 @@
 # Pruning by the L1 norm, ResNet-20, all of it: the dense network, then training with half of its
-# filters, then the exported network.
+# channels, then the exported network.
 stages = [
     dict(name='dense', config='dense_resnet20_digits.py'),
     dict(name='finetune', config='l1_resnet20_digits_finetune.py'),

@@ -1,0 +1,9 @@
+# Pruning by the L1 norm for the ResNet-50 backbone of any OpenMMLab library: the channels inside of
+# its bottlenecks (the residual streams and the stem stay dense), 70 % of which are kept, in one step
+# at the start of training. Li et al., ICLR 2017, for bottlenecks.
+compression = dict(
+    type='mmcompress.Magnitude',
+    mutator_cfg=dict(type='MagnitudeMutator'),
+    target_pruning_ratio={'backbone.layer[1-4].*.conv[12]_*': 0.7},
+    criterion='l1',
+)
