@@ -1,6 +1,6 @@
 # Pruning by the L1 norm for the ResNet-50 backbone of any OpenMMLab library: the channels inside of
-# its bottlenecks (the residual streams and the stem stay dense), 70 % of which are kept, in one step
-# at the start of training. Li et al., ICLR 2017, for bottlenecks.
+# its bottlenecks (the residual streams and the stem stay dense), 70 % of which are kept, in one
+# step at the start of training. Li et al., ICLR 2017, for bottlenecks.
 compression = dict(
     type='mmcompress.Magnitude',
     mutator_cfg=dict(type='MagnitudeMutator'),

@@ -160,7 +160,10 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
-        """Find out what was chosen, in a file that doesn't say."""
+        """See the base class; finds out what was chosen, in a file that doesn't say."""
+        if not any(f'{prefix}{name}' in state for name in ('proxies', 'importance', 'chosen')):
+            super().fill_missing(state, prefix)
+            return
         kept = [state.get(f'{prefix}{name}') for name in ('proxies', 'importance')]
         if f'{prefix}chosen' not in state and all(tensor is not None for tensor in kept):
             state[f'{prefix}chosen'] = self._chosen_by(*kept)
