@@ -112,3 +112,33 @@ def test_no_progress_no_file(make_runner):
     runner = make_runner(dict(TELLS, type='mmcompress.DCFF'), 1, validate=False)
     runner.train()
     assert not list(Path(runner.work_dir).rglob('progress.jsonl'))
+
+
+@MODELS.register_module(force=True)
+class NotesSettling(DCFF):
+    """Counts how often it is to settle."""
+
+    def settle(self):
+        super().settle()
+        self.settled = getattr(self, 'settled', 0) + 1
+
+
+SETTLES = dict(type='NotesSettling', architecture=NET, target_pruning_ratio=0.5)
+
+
+def test_settled_before_training_and_each_validation(make_runner):
+    runner = make_runner(SETTLES, 2, validate=False)
+    runner.train()
+    assert runner.model.settled == 1
+    trained = runner.model.state_dict()
+    runner = make_runner(SETTLES, 2)
+    runner.model.load_state_dict(trained)
+    assert not hasattr(runner.model, 'settled'), 'loading settles nothing'
+    runner.train()
+    assert runner.model.settled == 3
+
+
+def test_what_has_loaded_nothing_is_evaluated_as_it_is(make_runner):
+    runner = make_runner(SETTLES, 2)
+    runner.val_loop.run()
+    assert not hasattr(runner.model, 'settled')

@@ -13,7 +13,7 @@ from mmcompress.core.filters.unit import FilterUnit
 from mmcompress.core.layers.plain import Layers
 from mmcompress.registry import MODELS
 
-from .unit import PUBLISHED
+from .unit import LinearConvUnit
 
 
 @MODELS.register_module()
@@ -72,8 +72,9 @@ class LinearConvMutator(FilterMutator):
     def _sized(units: dict[str, FilterUnit], target: Any) -> dict[str, FilterUnit]:
         if target is None:
             for unit in units.values():
-                if not unit.has_size and unit.choice is None:
-                    unit.primary_ratio = PUBLISHED
+                own = isinstance(unit, LinearConvUnit) and not unit.has_size
+                if own and unit.choice is None:
+                    unit.use_default_size()
         return FilterMutator._sized(units, target)
 
     def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:

@@ -99,6 +99,10 @@ class LinearConvUnit(FilterUnit):
         """Whether ``primary_ratio`` is given."""
         return self.primary_ratio is not None
 
+    def use_default_size(self) -> None:
+        """Take the published share, where nothing else says one."""
+        self.primary_ratio = PUBLISHED
+
     @property
     def init_args(self) -> dict[str, Any]:
         """The settings that the variant has."""

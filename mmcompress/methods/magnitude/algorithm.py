@@ -201,10 +201,6 @@ class Magnitude(CompressionAlgorithm):
             return ''
         return f'{done} of {self.steps} pruning steps are over; train it further'
 
-    def averages_buffers(self) -> bool:
-        """No: the average of two masks is none."""
-        return False
-
     def _share_left(self, keep_ratio: float) -> float:
         return kept_after(self._done, self.steps, keep_ratio, self.schedule)
 
