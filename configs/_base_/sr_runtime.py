@@ -1,12 +1,13 @@
 # What mmengine's runner needs for super-resolution, which takes no task library of OpenMMLab.
+_base_ = ['runtime.py']
+
 default_scope = 'mmengine'
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
     visuals=dict(type='mmcompress.VisualsHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
+    **_base_.hooks,
 )
 env_cfg = dict(
     cudnn_benchmark=True,  # all patches have one size

@@ -1,8 +1,7 @@
 # The dense network for super-resolution of the demo: an EDSR of 8 blocks and 32 channels that
 # makes photographs twice as large. Minutes on two cores; eight photographs to train on, three
 # others to test on.
-_base_ = ['../_base_/datasets/photos_x2.py']
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
+_base_ = ['../_base_/datasets/photos_x2.py', '../_base_/runtime.py']
 default_scope = 'mmengine'
 
 model = dict(
@@ -45,8 +44,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=15),
     checkpoint=dict(type='CheckpointHook', interval=20, max_keep_ckpts=1),
     visuals=dict(type='mmcompress.VisualsHook'),
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
+    **_base_.hooks,
 )
 # What tools/get_flops.py counts with: the size of the input, whatever the size of the photographs.
 flops_shape = (64, 64)

@@ -3,8 +3,8 @@ _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
     '../_base_/datasets/digits_detection.py',
     'mmdet::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 model = dict(
     # Mean and standard deviation over all pixels of the train images.
@@ -47,6 +47,5 @@ test_cfg = {}
 randomness = dict(seed=0, deterministic=False)
 default_hooks = dict(
     logger=dict(interval=20),
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
+    **_base_.hooks,
 )

@@ -3,8 +3,8 @@ _base_ = [
     'mmseg::_base_/models/fcn_r50-d8.py',
     '../_base_/datasets/digits_segmentation.py',
     'mmseg::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 norm_cfg = dict(type='BN', requires_grad=True)
 # Seven pixels of eight are background.
@@ -40,6 +40,5 @@ log_processor = dict(by_epoch=True)
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
     visualization=dict(type='SegVisualizationHook'),
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
+    **_base_.hooks,
 )

@@ -2,8 +2,8 @@
 _base_ = [
     '../_base_/datasets/digits_pose.py',
     'mmpose::_base_/default_runtime.py',
+    '../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 model = dict(
     type='TopdownPoseEstimator',
@@ -39,6 +39,5 @@ train_cfg = dict(by_epoch=True, max_epochs=15, val_interval=5)
 randomness = dict(seed=0, deterministic=False)
 default_hooks = dict(
     logger=dict(interval=20),
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
+    **_base_.hooks,
 )

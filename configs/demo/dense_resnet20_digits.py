@@ -3,14 +3,9 @@ _base_ = [
     '../_base_/models/resnet20_cifar.py',
     '../_base_/datasets/digits_bs64.py',
     '../_base_/schedules/digits_15e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../_base_/cls_runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 
 randomness = dict(seed=0, deterministic=False)
-default_hooks = dict(
-    logger=dict(interval=20),
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
+default_hooks = dict(logger=dict(interval=20))

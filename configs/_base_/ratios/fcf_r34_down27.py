@@ -1,5 +1,5 @@
 # Keep ratios of ResNet-34 that leave out 26.83 % of the FLOPs, a published reduction. The published
-# rates are one for all layers, and cut inputs too (fcf_resnet34_30e_in1k_rateNN.py); these are
+# rates are one for all layers, and cut inputs too (fcf_resnet34_30e-90e_in1k_rateNN.py); these are
 # ours, one for each stage, so that all widths are multiples of 16, which convolutions on CPUs and
 # GPUs are fastest with.
 keep = {

@@ -3,9 +3,8 @@ _base_ = [
     '../../../_base_/models/resnet110_cifar.py',
     '../../../_base_/datasets/cifar10_bs256.py',
     '../../../_base_/schedules/cifar_300e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../../../_base_/cls_runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 # Pruning rates of the first convolution of every block, and of the residual streams.
 _rates = dict(
@@ -60,9 +59,4 @@ model = dict(
     ),
     target_pruning_ratio=_keep,
     fuse_interval=1,
-)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
 )

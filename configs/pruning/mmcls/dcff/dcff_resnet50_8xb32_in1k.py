@@ -3,8 +3,8 @@
 _base_ = [
     'mmpretrain::resnet/resnet50_8xb32_in1k.py',
     '../../../_base_/methods/dcff_r50.py',
+    '../../../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
@@ -16,7 +16,4 @@ param_scheduler = dict(
 )
 train_cfg = dict(max_epochs=120)
 
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
+default_hooks = _base_.hooks

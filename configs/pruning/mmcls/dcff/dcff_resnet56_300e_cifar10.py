@@ -3,9 +3,8 @@ _base_ = [
     '../../../_base_/models/resnet56_cifar.py',
     '../../../_base_/datasets/cifar10_bs256.py',
     '../../../_base_/schedules/cifar_300e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../../../_base_/cls_runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 # Pruning rates of the first convolution of every block; the residual streams stay.
 _rates = dict(
@@ -43,9 +42,4 @@ model = dict(
     ),
     target_pruning_ratio=_keep,
     fuse_interval=1,
-)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
 )

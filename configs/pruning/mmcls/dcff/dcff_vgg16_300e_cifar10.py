@@ -3,9 +3,8 @@ _base_ = [
     '../../../_base_/models/vgg16_cifar.py',
     '../../../_base_/datasets/cifar10_bs256.py',
     '../../../_base_/schedules/cifar_300e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../../../_base_/cls_runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 # The authors' program fuses the filters of layers that keep all of theirs too, and starts as
 # PyTorch does: uniform by fan in, within 1 / sqrt(fan in). A max pool ends its last stage as well.
@@ -40,9 +39,4 @@ model = dict(
         'backbone.stage[45].*': 0.15,
     },
     fuse_interval=1,
-)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
 )

@@ -1,7 +1,7 @@
 # Filter basis on DenseNet-40, CIFAR-10, as the authors' published command trains it: one basis of
 # 36 filters for the whole network, of which each layer uses as many channels as it has, and 3x3
 # coefficients. Counted here: 354k parameters.
-_base_ = ['dense_densenet40_300e_cifar10.py']
+_base_ = ['../../../dense/dense_densenet40_300e_cifar10.py']
 
 # Transitions between blocks are two 1x1 convolutions with a sixth of the channels between.
 _base_.model.backbone.transition_reduction = 6
@@ -31,8 +31,3 @@ model = dict(
 
 param_scheduler = dict(milestones=[250, 325])
 train_cfg = dict(max_epochs=400)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)

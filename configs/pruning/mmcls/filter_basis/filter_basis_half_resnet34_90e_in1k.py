@@ -3,7 +3,7 @@
 # rate.
 # Counted here: 1892M MACs (dense 3671M), 11.23M parameters (21.80M), stored and at run time.
 _base_ = [
-    '../../../_base_/finetune/resnet34_90e_in1k.py',
+    '../../../dense/dense_resnet34_90e_in1k.py',
     '../../../_base_/methods/filter_basis_r34.py',
 ]
 

@@ -3,7 +3,7 @@
 # rate.
 # Counted here: 3179M MACs (dense 4112M), 19.89M parameters (25.56M), stored and at run time.
 _base_ = [
-    '../../../_base_/finetune/resnet50_90e_in1k.py',
+    '../../../dense/dense_resnet50_90e_in1k.py',
     '../../../_base_/methods/filter_basis_r50.py',
 ]
 

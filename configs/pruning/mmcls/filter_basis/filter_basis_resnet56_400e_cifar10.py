@@ -2,7 +2,7 @@
 # parameters, 6.60 % error (dense 6.28 %).
 # Counted here: 204k parameters, 200M MACs.
 _base_ = [
-    'dense_resnet56_stem_bias_300e_cifar10.py',
+    '../../../dense/dense_stem-bias_resnet56_300e_cifar10.py',
     '../../../_base_/methods/filter_basis_cifar_resnet.py',
 ]
 
@@ -13,8 +13,3 @@ model['mutator_cfg']['filter_unit_cfg']['default_args'].update(
 
 param_scheduler = dict(milestones=[250, 325])
 train_cfg = dict(max_epochs=400)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)

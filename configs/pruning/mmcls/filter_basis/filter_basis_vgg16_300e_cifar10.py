@@ -1,7 +1,7 @@
 # Filter basis on VGG-16, CIFAR-10, without biases: the authors' --no_bias. Published: 3.21M
 # parameters, 6.18 % error (dense 5.98 %).
 # Counted here: 3.23M parameters, 203M MACs.
-_base_ = ['dense_vgg16_300e_cifar10.py']
+_base_ = ['../../../dense/dense_vgg16_300e_cifar10.py']
 
 model = dict(
     _delete_=True,
@@ -24,9 +24,4 @@ model = dict(
             ),
         ),
     ),
-)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
 )

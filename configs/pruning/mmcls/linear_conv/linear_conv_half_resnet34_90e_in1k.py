@@ -3,7 +3,7 @@
 # rate.
 # Counted here: 11.20M parameters stored (21.80M dense, and at run time), 3671M MACs as dense.
 _base_ = [
-    '../../../_base_/finetune/resnet34_90e_in1k.py',
+    '../../../dense/dense_resnet34_90e_in1k.py',
     '../../../_base_/methods/linear_conv_r34.py',
 ]
 

@@ -3,7 +3,7 @@
 # rate.
 # Counted here: 19.87M parameters stored (25.56M dense, and at run time), 4112M MACs as dense.
 _base_ = [
-    '../../../_base_/finetune/resnet50_90e_in1k.py',
+    '../../../dense/dense_resnet50_90e_in1k.py',
     '../../../_base_/methods/linear_conv_r50.py',
 ]
 

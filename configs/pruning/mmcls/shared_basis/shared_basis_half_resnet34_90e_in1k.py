@@ -4,7 +4,7 @@
 # Counted here: 13.61M parameters stored (dense 21.80M); at run time, with merged kernels, 21.80M
 # and 3671M MACs, as dense.
 _base_ = [
-    '../../../_base_/finetune/resnet34_90e_in1k.py',
+    '../../../dense/dense_resnet34_90e_in1k.py',
     '../../../_base_/methods/shared_basis_r34.py',
 ]
 

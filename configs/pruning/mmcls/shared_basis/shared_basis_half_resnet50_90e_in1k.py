@@ -3,7 +3,7 @@
 # rate.
 # Counted here: 21.46M parameters stored (dense 25.56M); at run time 24.57M and 4013M MACs (4112M).
 _base_ = [
-    '../../../_base_/finetune/resnet50_90e_in1k.py',
+    '../../../dense/dense_resnet50_90e_in1k.py',
     '../../../_base_/methods/shared_basis_r50.py',
 ]
 

@@ -1,7 +1,7 @@
 # Shared basis on ResNet-50, ImageNet: one 3x3 convolution for all blocks but the first of each
 # stage. Published: 20.51M parameters, 4.11G MACs, 23.64 % error.
 # The weight decay is that of the authors' command, not the paper's 1e-4.
-_base_ = ['dense_resnet50_150e_in1k.py']
+_base_ = ['../../../dense/dense_resnet50_150e_in1k.py']
 
 model = dict(
     _delete_=True,
@@ -17,9 +17,4 @@ model = dict(
     ),
     orthogonality=10.0,
     orthogonality_terms=dict(unique=False),
-)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
 )

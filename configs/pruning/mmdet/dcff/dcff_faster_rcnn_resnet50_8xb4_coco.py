@@ -5,8 +5,8 @@
 _base_ = [
     'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py',
     '../../../_base_/methods/dcff_r50.py',
+    '../../../_base_/runtime.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
@@ -24,7 +24,4 @@ param_scheduler = dict(
 )
 train_cfg = dict(max_epochs=120)
 
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
+default_hooks = _base_.hooks

@@ -1,10 +1,9 @@
 # DCFF on a top-down heatmap estimator, ResNet-50, COCO 256x192, 300 epochs. Published: 4290M MACs,
 # 26.95M parameters, 68.3 AP. Counted here: 4283M MACs, 26.95M parameters.
 _base_ = [
-    'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_coco-256x192.py',
+    '../../../dense/dense_td-hm_res50_210e_coco.py',
     '../../../_base_/methods/dcff_r50.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 # This recipe keeps more than the method file: 80 % of the blocks' inner convolutions in the first
 # ten blocks and 85 % in the last six.
@@ -20,8 +19,6 @@ model = dict(
     **dict(_base_.compression, target_pruning_ratio=keep),
 )
 
-flops_shape = (256, 192)  # height and width of the published figure
-
 param_scheduler = [
     dict(type='LinearLR', by_epoch=False, start_factor=0.001, begin=0, end=500),
     dict(
@@ -29,8 +26,3 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=300)
-
-default_hooks = dict(
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)

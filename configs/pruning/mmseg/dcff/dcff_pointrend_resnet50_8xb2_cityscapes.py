@@ -2,14 +2,11 @@
 # 18.43M parameters, 76.75 mIoU. Counted here: 74751M MACs (of a prediction, with its two steps of
 # refinement), 18.43M parameters.
 _base_ = [
-    'mmseg::point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024.py',
+    '../../../dense/dense_pointrend_r50_80k_cityscapes.py',
     '../../../_base_/methods/dcff_r50.py',
 ]
-custom_imports = dict(imports=['mmcompress'], allow_failed_imports=False)
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
-
-flops_shape = (512, 1024)  # height and width of the published figure
 
 optim_wrapper = dict(clip_grad=dict(_delete_=True, max_norm=25, norm_type=2))
 # As in MMRazor's program: the learning rate has reached its end after half of the training.
@@ -19,8 +16,4 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=160000, val_interval=16000)
 
-default_hooks = dict(
-    checkpoint=dict(interval=16000),
-    compression=dict(type='mmcompress.CompressionHook'),
-    reseed=dict(type='mmcompress.ReseedHook'),
-)
+default_hooks = dict(checkpoint=dict(interval=16000))

@@ -1,0 +1,9 @@
+# PointRend, ResNetV1c-50, Cityscapes 512x1024, as mmseg has it.
+_base_ = [
+    'mmseg::point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024.py',
+    '../_base_/runtime.py',
+]
+
+flops_shape = (512, 1024)  # height and width
+
+default_hooks = _base_.hooks

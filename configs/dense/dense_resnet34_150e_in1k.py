@@ -1,0 +1,9 @@
+# ResNet-34, ImageNet, dense, trained as with shared bases.
+_base_ = [
+    'mmpretrain::_base_/models/resnet34.py',
+    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    '../_base_/schedules/imagenet_150e.py',
+    '../_base_/cls_runtime.py',
+]
+
+flops_shape = (224, 224)  # height and width

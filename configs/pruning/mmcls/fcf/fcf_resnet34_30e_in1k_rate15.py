@@ -1,5 +1,0 @@
-# FCF on ResNet-34, ImageNet, stage 1, sparse rate 0.15: 26.83 % fewer FLOPs (published).
-# Counted here: 26.87 %, 15.90M parameters.
-_base_ = ['fcf_resnet34_30e_in1k.py']
-
-model = dict(target_pruning_ratio=0.85)

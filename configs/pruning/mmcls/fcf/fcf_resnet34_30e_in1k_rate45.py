@@ -1,5 +1,0 @@
-# FCF on ResNet-34, ImageNet, stage 1, sparse rate 0.45: 66.05 % fewer FLOPs (published).
-# Counted here: 66.57 %, 7.05M parameters.
-_base_ = ['fcf_resnet34_30e_in1k.py']
-
-model = dict(target_pruning_ratio=0.55)

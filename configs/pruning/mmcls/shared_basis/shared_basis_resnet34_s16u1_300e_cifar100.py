@@ -1,9 +1,0 @@
-# Shared basis on ResNet-34, CIFAR-100: 16 shared filters and a unique one, times 1, 2, 4 and 8.
-# Published: 6.49M parameters, 0.52G MACs (printed doubled), 22.64 % error.
-_base_ = ['shared_basis_resnet34_s8u1_300e_cifar100.py']
-
-_units = {
-    f'backbone.layer{_i + 1}*': dict(init_args=dict(shared_rank=16 * 2**_i, unique_rank=2**_i))
-    for _i in range(4)
-}
-model = dict(mutator_cfg=dict(filter_unit_cfg=dict(units=_units)))

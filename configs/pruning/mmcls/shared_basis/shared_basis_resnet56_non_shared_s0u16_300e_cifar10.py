@@ -1,4 +1,0 @@
-# ResNet-56, CIFAR-10: unshared filters only, as for ResNet-32.
-_base_ = ['shared_basis_resnet32_non_shared_s0u16_300e_cifar10.py']
-
-model = dict(architecture=dict(backbone=dict(depth=56)))

@@ -1,5 +1,0 @@
-# Filter basis on EDSR (32 blocks, 256 channels), x4, s=256 b=32, one basis for both convolutions
-# of a block: Basis-S. One of the authors' models.
-_base_ = ['filter_basis_edsr_s256_b32_x4_300e_div2k.py']
-
-model = dict(mutator_cfg=dict(parse_cfg=dict(rule='block')))
