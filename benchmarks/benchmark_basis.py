@@ -41,7 +41,7 @@ from mmcompress.report.table import progress
 
 CONFIGS = [
     'mmpretrain::resnet/resnet34_8xb32_in1k.py',
-    'configs/pruning/mmcls/filter_basis/dense_vgg16_300e_cifar10.py',
+    'configs/dense/dense_vgg16_300e_cifar10.py',
 ]
 
 

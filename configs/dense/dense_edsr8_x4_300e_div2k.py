@@ -1,4 +1,4 @@
-# EDSR-8-128, x4, dense: what filter_basis_edsr8_*_x4_300e_div2k.py compress. Published: Set5
+# EDSR-8-128, x4, dense: what filter_basis_*_edsr8_x4_300e_div2k.py compress. Published: Set5
 # 32.10 dB.
 # Counted here: 3.70M parameters, of which a residual block has 295k.
 _base_ = [

@@ -1,4 +1,4 @@
-# EDSR (32 blocks, 256 channels), x4, dense: what filter_basis_edsr_s256_b32*_x4_300e_div2k.py
+# EDSR (32 blocks, 256 channels), x4, dense: what filter_basis_s256-b32*_edsr_x4_300e_div2k.py
 # compress. Published: Set5 32.48 dB.
 # Counted here: 43.09M parameters, of which a residual block has 1.18M.
 _base_ = [

@@ -1,4 +1,4 @@
-# SRResNet, x4, dense: what filter_basis_srresnet_*_x4_300e_div2k.py compress. Published: Set5
+# SRResNet, x4, dense: what filter_basis_*_srresnet_x4_300e_div2k.py compress. Published: Set5
 # 32.03 dB.
 # Counted here: 1.54M parameters, of which a residual block has 74k.
 _base_ = [

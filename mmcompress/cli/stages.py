@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections.abc import Iterable
@@ -27,18 +28,24 @@ class Stage:
 
     Attributes:
         name: Its folder in the work dir, and the prefix of options that are for it alone.
-        config: Path of its config.
-        cfg_options: What it changes there.
+        config: Path of its config; ``None`` for the config that lists the stages.
+        cfg_options: What it changes there, as a config changes its base.
+        own: What has been read from the config that lists the stages, if that is its config.
     """
 
     name: str
-    config: str
+    config: str | None = None
     cfg_options: dict[str, Any] = field(default_factory=dict)
+    own: Config | None = field(default=None, init=False, repr=False, compare=False)
 
     @cached_property
     def content(self) -> Config:
-        """The config, read when it is first asked for."""
-        return read_config(self.config)
+        """The config, read when it is first asked for, without what the stage changes."""
+        if self.own is None:
+            return read_config(self.config)
+        content = copy.deepcopy(self.own)
+        content.pop('stages')
+        return content
 
     @property
     def is_well_formed(self) -> bool:
@@ -46,7 +53,7 @@ class Stage:
         return (
             isinstance(self.name, str)
             and bool(re.fullmatch(r'[^/\\.\s]+', self.name))
-            and isinstance(self.config, str)
+            and isinstance(self.config, (str, type(None)))
             and isinstance(self.cfg_options, dict)
         )
 
@@ -55,14 +62,17 @@ def stages_of(path: str, cfg: Config | None = None) -> list[Stage]:
     """The stages of a config, none for an ordinary one.
 
     Args:
-        path: A config with ``stages = [dict(name=..., config=...), ...]``, whose paths are
-            relative to its own folder; ``cfg_options`` may be given as well.
+        path: A config with ``stages = [dict(name=..., config=..., cfg_options=...), ...]``. Paths
+            are relative to its own folder. A stage without a path trains the model of this very
+            config, which ``cfg_options`` change as a config changes its base.
         cfg: What has been read from there, if it has.
 
     Raises:
-        CompressionError: If ``stages`` has another form, or a file is missing.
+        CompressionError: If ``stages`` has another form, a file is missing, or a stage changes a
+            key that nobody looks at.
     """
-    stages = (read_config(path) if cfg is None else cfg).get('stages')
+    cfg = read_config(path) if cfg is None else cfg
+    stages = cfg.get('stages')
     if stages is None:
         return []
     if not isinstance(stages, (list, tuple)) or not stages:
@@ -77,8 +87,28 @@ def stages_of(path: str, cfg: Config | None = None) -> list[Stage]:
         if not stage or not stage.is_well_formed:
             raise CompressionError(
                 f'stages[{index}] is {given!r}; it has to be a dict of name (a word without a '
-                'slash or dot), config (a path) and, as it may be, cfg_options (a dict)'
+                'slash or dot) and, as it may be, config (a path) and cfg_options (a dict)'
             )
+        if stage.name in [other.name for other in found]:
+            raise CompressionError(f'stages[{index}].name: there are two called {stage.name!r}')
+        _find_config(stage, index, path, cfg)
+        found.append(stage)
+    return found
+
+
+def _find_config(stage: Stage, index: int, path: str, cfg: Config) -> None:
+    """Find the config of a stage, and see that it has what the stage changes.
+
+    Raises:
+        CompressionError: If there is none, or it lacks a key.
+    """
+    if stage.config is None:
+        if cfg.get('model') is None:
+            raise CompressionError(
+                f'stages[{index}] has no config, and {path!r} no model that could be trained'
+            )
+        stage.own = cfg
+    else:
         file = Path(path).parent / stage.config
         if not file.is_file():
             beside = [other.name for other in file.parent.glob('*.py')]
@@ -86,11 +116,16 @@ def stages_of(path: str, cfg: Config | None = None) -> list[Stage]:
                 f'stages[{index}].config: there is no file {str(file)!r}; the nearest are '
                 f'{nearest(file.name, beside)}'
             )
-        if stage.name in [other.name for other in found]:
-            raise CompressionError(f'stages[{index}].name: there are two called {stage.name!r}')
         stage.config = str(file)
-        found.append(stage)
-    return found
+    if stage.cfg_options:
+        known = TOP | set(stage.content)
+        for key in stage.cfg_options:
+            first = key.split('.')[0]
+            if first not in known:
+                raise CompressionError(
+                    f'stages[{index}].cfg_options: its config has no {key!r}; the nearest to '
+                    f'{first!r} are {nearest(first, sorted(known))}'
+                )
 
 
 def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
@@ -108,7 +143,8 @@ def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, d
     configs = {stage.name: stage.content for stage in stages}
     known = TOP.union(*(cfg.keys() for cfg in configs.values()))
     compressed = [n for n, cfg in configs.items() if 'architecture' in (cfg.get('model') or {})]
-    chosen = {stage.name: dict(stage.cfg_options) for stage in stages}
+    # Merging changes what is merged: `_delete_` is taken out of it.
+    chosen = {stage.name: copy.deepcopy(dict(stage.cfg_options)) for stage in stages}
     for key, value in (given or {}).items():
         first, _, rest = key.partition('.')
         if first in chosen and rest:

@@ -4,7 +4,8 @@ Fault: ``lib::path/of/config.py`` (in ``_base_``, ``mmengine.hub`` and configs o
 is understood for a fixed list of libraries.
 
 Remedy: add mmcompress to that list. The configs are found in ``mmcompress/.mim/configs``, where
-setup.py puts them; its model-index.yml lists no metafile, so every path below configs/ works.
+setup.py puts them. Recipes are named by metafiles (model-index.yml) with the path that they have,
+and mmengine takes what no metafile names for a path below configs/, so every such path works.
 
 Does nothing when mmengine knows mmcompress.
 """

@@ -1,7 +1,10 @@
 """cli/stages.py: configs of several trainings, and the options of each."""
 
+import copy
+
 import pytest
 
+from mmcompress.cli.launch import load_config
 from mmcompress.cli.stages import Stage, options_of, stages_of
 from mmcompress.core import CompressionError
 
@@ -41,16 +44,21 @@ def test_an_ordinary_config(tmp_path):
         (dict(name='a'), 'stages is .*; it has to be a list'),
         ('one.py', "stages is 'one.py'"),
         (['one.py'], r"stages\[0\] is 'one.py'; it has to be a dict"),
-        ([dict(name='a')], r'stages\[0\] is .*it has to be a dict of name'),
+        ([dict(config='one.py')], r'stages\[0\] is .*it has to be a dict of name'),
+        ([dict(name='a')], r"stages\[0\] has no config, and '.*stages.py' no model"),
         ([dict(name='a', config='one.py', options={})], r'stages\[0\] is .*cfg_options'),
         ([dict(name='a', config='one.py'), 3], r'stages\[1\] is 3'),
         ([dict(name=1, config='one.py')], r'stages\[0\] is .*name \(a word'),
         ([dict(name='', config='one.py')], r'stages\[0\] is .*name \(a word'),
         ([dict(name='a/b', config='one.py')], r'stages\[0\] is .*without a slash or dot'),
         ([dict(name='..', config='one.py')], r'stages\[0\] is .*without a slash or dot'),
-        ([dict(name='a', config=None)], r'stages\[0\] is .*config \(a path\)'),
+        ([dict(name='a', config=1)], r'stages\[0\] is .*config \(a path\)'),
         ([dict(name='a', config='one.py', cfg_options=[1])], r'cfg_options \(a dict\)'),
         ([dict(name='a', config='on.py')], r"stages\[0\].config: .*on.py'.*nearest are .*'one.py'"),
+        (
+            [dict(name='a', config='one.py', cfg_options={'train_cgf.x': 1})],
+            r"stages\[0\].cfg_options: .*'train_cgf.x'.*nearest to 'train_cgf' are 'train_cfg'",
+        ),
         (
             [dict(name='a', config='one.py'), dict(name='a', config='two.py')],
             r"stages\[1\].name: there are two called 'a'",
@@ -61,6 +69,38 @@ def test_an_ordinary_config(tmp_path):
 def test_wrong_stages(config, stages, message):
     with pytest.raises(CompressionError, match=message):
         stages_of(config(stages))
+
+
+def test_stages_in_the_file_of_the_model(tmp_path):
+    """A stage without a config changes the file that lists it, as a file changes its base."""
+    base = tmp_path / 'base.py'
+    base.write_text(
+        "model = dict(type='A', architecture=dict(depth=8))\n"
+        "param_scheduler = dict(type='MultiStepLR', milestones=[1])\n"
+        "optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))\n"
+        "stages = [dict(name='first'), dict(name='second', cfg_options=dict(\n"
+        "    model=dict(stage='finetune'),\n"
+        "    param_scheduler=dict(_delete_=True, type='PolyLR'),\n"
+        '    optim_wrapper=dict(optimizer=dict(lr=0.01)),\n'
+        '))]\n'
+    )
+    child = tmp_path / 'child.py'
+    child.write_text("_base_ = ['base.py']\nmodel = dict(architecture=dict(depth=20))\n")
+    stages = stages_of(str(child))
+    assert [(stage.name, stage.config) for stage in stages] == [('first', None), ('second', None)]
+    for _ in range(2):  # reading takes nothing out of the options
+        options = options_of(stages, {'optim_wrapper.optimizer.momentum': 0.5})
+        first, second = (
+            load_config(copy.deepcopy(s.content), None, options[s.name]) for s in stages
+        )
+        assert first.model == dict(type='A', architecture=dict(depth=20))
+        assert second.model == dict(first.model, stage='finetune')
+        assert first.param_scheduler == dict(type='MultiStepLR', milestones=[1])
+        assert second.param_scheduler == dict(type='PolyLR')
+        assert first.optim_wrapper.optimizer == dict(type='SGD', lr=0.1, momentum=0.5)
+        assert second.optim_wrapper.optimizer == dict(type='SGD', lr=0.01, momentum=0.5)
+        assert 'stages' not in first
+        assert second.filename == str(child)
 
 
 @pytest.fixture

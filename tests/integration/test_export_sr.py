@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmcompress.cli.launch import read_config
 from mmcompress.core.export.onnx import session
 
-CONFIG = 'configs/pruning/mmsr/filter_basis/filter_basis_srresnet_s64_b14_x4_300e_div2k.py'
+CONFIG = 'configs/pruning/mmsr/filter_basis/filter_basis_s64-b14_srresnet_x4_300e_div2k.py'
 
 
 def test_export_and_onnx_at_any_size(tool: ModuleType, tmp_path: Path) -> None:

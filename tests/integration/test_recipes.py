@@ -26,6 +26,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.export import compare
 from mmcompress.core.export.static import to_static
 from mmcompress.methods.dcff import FusedConv2d
+from mmcompress.report.models import report
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
@@ -70,7 +71,7 @@ def recipe(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
 def test_published_figures(tool: ModuleType, recipe: SimpleNamespace) -> None:
     get_flops = tool.module('get_flops')
     params, macs, apart = recipe.published
-    counted = get_flops.report('compact', recipe.compact, get_flops.image_shape(recipe.cfg, None))
+    counted = report('compact', recipe.compact, get_flops.image_shape(recipe.cfg, None))
     assert round((counted['params'] + apart) / 1e6, 2) == params
     assert counted['macs'] / 1e6 == pytest.approx(macs, rel=0.005)
 
@@ -102,11 +103,10 @@ def authors(request: pytest.FixtureRequest) -> Iterator[SimpleNamespace]:
         )
 
 
-def test_counts_of_the_authors(tool: ModuleType, authors: SimpleNamespace) -> None:
-    get_flops = tool.module('get_flops')
+def test_counts_of_the_authors(authors: SimpleNamespace) -> None:
     params, trained, macs = authors.counts
     shape = (3, 224, 224) if 'in1k' in authors.name else (3, 32, 32)
-    counted = get_flops.report('compact', to_static(authors.algorithm), shape)
+    counted = report('compact', to_static(authors.algorithm), shape)
     assert counted['params'] == params
     assert counted['macs'] / 1e6 == pytest.approx(macs, rel=0.005)
     if trained is not None:

@@ -16,76 +16,84 @@ from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 
 from mmcompress.cli.launch import build_algorithm, read_config
 from mmcompress.core.base.algorithm import CompressionAlgorithm
-from mmcompress.report.models import dense_and_compact
+from mmcompress.report.models import dense_and_compact, report
 
-FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmcls'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 #: Those of the papers, which train from scratch.
-FILES = {file.stem: file for file in sorted(FOLDER.glob('*_basis/*_[134][05]0e_*.py'))}
+FILES = {
+    file.stem: file
+    for folder in ('dense', 'pruning/mmcls/*_basis')
+    for file in sorted(CONFIGS.glob(f'{folder}/*_[134][05]0e_*.py'))
+    if not file.stem.endswith('_div2k')
+}
 DENSE = [stem for stem in FILES if stem.startswith('dense_')]
 METHODS = [stem for stem in FILES if stem not in DENSE]
 
 #: Model, parameters and MACs of the authors' own networks, by the config.
 PUBLISHED = {
     'filter_basis_vgg16_300e_cifar10': ('compact', 3229642, 203068416),
-    'filter_basis_vgg16_bias_300e_cifar10': ('compact', 3235146, 203068416),
-    'dense_vgg16_nobn_300e_cifar10': ('dense', 14715594, 313201664),
+    'filter_basis_bias_vgg16_300e_cifar10': ('compact', 3235146, 203068416),
+    'dense_nobn_vgg16_300e_cifar10': ('dense', 14715594, 313201664),
     'filter_basis_resnet56_400e_cifar10': ('compact', 203846, 199787136),
     'filter_basis_resnet56_300e_cifar10': ('compact', 203846, 199787136),
-    'dense_resnet56_stem_bias_300e_cifar10': ('dense', 853034, 126550656),
-    'shared_basis_resnet32_s8u1_300e_cifar10': ('compact', 150666, 48497280),
-    'shared_basis_resnet32_s16u1_300e_cifar10': ('compact', 197258, 80183936),
-    'shared_basis_resnet56_s8u1_300e_cifar10': ('compact', 201850, 84603520),
-    'shared_basis_resnet56_double_s16u1_300e_cifar10': ('compact', 319226, 147976832),
-    'shared_basis_resnet34_s8u1_300e_cifar100': ('compact', 5865428, 397277184),
-    'shared_basis_resnet34_s32u1_300e_cifar100': ('compact', 7726676, 775256064),
-    'shared_basis_resnet34_double_s32u1_150e_in1k': ('compact', 9762776, 2488376064),
-    'shared_basis_mobilenetv2_300e_cifar100': ('compact', 2163812, 69217952),
-    'shared_basis_mobilenetv2_300e_in1k': ('compact', 3243080, 327841088),
-    'shared_basis_resnext50_s16u1_300e_cifar100': ('compact', 19333380, 1187397632),
+    'dense_stem-bias_resnet56_300e_cifar10': ('dense', 853034, 126550656),
+    'shared_basis_s8u1_resnet32_300e_cifar10': ('compact', 150666, 48497280),
+    'shared_basis_s16u1_resnet32_300e_cifar10': ('compact', 197258, 80183936),
+    'shared_basis_s8u1_resnet56_300e_cifar10': ('compact', 201850, 84603520),
+    'shared_basis_double-s16u1_resnet56_300e_cifar10': ('compact', 319226, 147976832),
+    'shared_basis_s8u1_resnet34_300e_cifar100': ('compact', 5865428, 397277184),
+    'shared_basis_s32u1_resnet34_300e_cifar100': ('compact', 7726676, 775256064),
+    'shared_basis_double-s32u1_resnet34_150e_in1k': ('compact', 9762776, 2488376064),
+    'shared_basis_mobilenet-v2_300e_cifar100': ('compact', 2163812, 69217952),
+    'shared_basis_mobilenet-v2_300e_in1k': ('compact', 3243080, 327841088),
+    'shared_basis_s16u1_resnext50-32x4d_300e_cifar100': ('compact', 19333380, 1187397632),
     'shared_basis_resnet50_150e_in1k': ('compact', 20506664, 4111512576),
 }
 
 #: Parameters of the authors' own networks, without their MACs.
 COUNTED = {
-    'shared_basis_resnet34_shared_only_s16u0_300e_cifar100': 6201508,
-    'shared_basis_resnet34_double_s48u1_150e_in1k': 11786968,
-    'shared_basis_resnet50_plusplus_150e_in1k': 18262056,
+    'shared_basis_shared-only-s16u0_resnet34_300e_cifar100': 6201508,
+    'shared_basis_double-s48u1_resnet34_150e_in1k': 11786968,
+    'shared_basis_plusplus_resnet50_150e_in1k': 18262056,
     'shared_basis_resnet101_150e_in1k': 29471784,
-    'shared_basis_mobilenetv2_plusplus_300e_cifar100': 1899620,
+    'shared_basis_plusplus_mobilenet-v2_300e_cifar100': 1899620,
 }
 
 #: No published parameters to the last digit; these were counted by hand from the layers' shapes.
 BY_HAND = {
     'filter_basis_densenet40_400e_cifar10': 353938,
     'filter_basis_densenet40_300e_cifar10': 353938,
-    'filter_basis_densenet40_k1_400e_cifar10': 229522,
-    'shared_basis_densenet121_s64u4_300e_cifar100': 5606708,
+    'filter_basis_k1_densenet40_400e_cifar10': 229522,
+    'shared_basis_s64u4_densenet121_300e_cifar100': 5606708,
     # A second basis of s filters, times 1, 2, 4 and 8, has 9 x 64 s (1 + 4 + 16 + 64) weights.
-    'shared_basis_resnet34_s32u1_150e_in1k': 9762776 - 9 * 64 * 32 * 85,
-    'shared_basis_resnet34_s48u1_150e_in1k': 11786968 - 9 * 64 * 48 * 85,
+    'shared_basis_s32u1_resnet34_150e_in1k': 9762776 - 9 * 64 * 32 * 85,
+    'shared_basis_s48u1_resnet34_150e_in1k': 11786968 - 9 * 64 * 48 * 85,
     # Of 3, 4, 23 and 3 blocks all but two have lost a 1x1 convolution from w to 4 w channels.
-    'shared_basis_resnet101_plusplus_150e_in1k': 29471784
+    'shared_basis_plusplus_resnet101_150e_in1k': 29471784
     - 4 * (1 * 64**2 + 2 * 128**2 + 21 * 256**2 + 1 * 512**2),
     # Of 3, 4, 3 and 3 blocks, one from 6 w to w. The authors' last program has 17 parameters more.
-    'shared_basis_mobilenetv2_plusplus_300e_in1k': 3243080
+    'shared_basis_plusplus_mobilenet-v2_300e_in1k': 3243080
     - 6 * (1 * 32**2 + 2 * 64**2 + 1 * 96**2 + 1 * 160**2),
 }
 
 #: What counts in the loss of each published row, by the script that made it, and where filters
 #: start; rows are those whose names begin so.
 TERMS = {
-    'shared_basis_resnet32_s': dict(unique=True),
-    'shared_basis_resnet56_s': dict(unique=True),
-    'shared_basis_resnet32_double': dict(unique=True, joint=True),
-    'shared_basis_resnet56_double': dict(unique=True, joint=True),
-    'shared_basis_resnet32_shared_only': dict(joint=True),
-    'shared_basis_resnet56_shared_only': dict(joint=True),
-    'shared_basis_resnet34_double': dict(joint=True),
-    'shared_basis_resnext50': dict(as_one_group=True),
-    'shared_basis_resnet50_plusplus': dict(joint='separate'),
-    'shared_basis_resnet101_plusplus': dict(joint='separate'),
-    'shared_basis_mobilenetv2_plusplus': dict(joint='separate'),
+    'shared_basis_s8u1_resnet32': dict(unique=True),
+    'shared_basis_s16u1_resnet32': dict(unique=True),
+    'shared_basis_s8u1_resnet56': dict(unique=True),
+    'shared_basis_s16u1_resnet56': dict(unique=True),
+    'shared_basis_double-s16u1_resnet32': dict(unique=True, joint=True),
+    'shared_basis_double-s16u1_resnet56': dict(unique=True, joint=True),
+    'shared_basis_shared-only-s16u0_resnet32': dict(joint=True),
+    'shared_basis_shared-only-s16u0_resnet56': dict(joint=True),
+    'shared_basis_double-s32u1_resnet34': dict(joint=True),
+    'shared_basis_double-s48u1_resnet34': dict(joint=True),
+    'shared_basis_s16u1_resnext50': dict(as_one_group=True),
+    'shared_basis_plusplus_resnet50': dict(joint='separate'),
+    'shared_basis_plusplus_resnet101': dict(joint='separate'),
+    'shared_basis_plusplus_mobilenet-v2': dict(joint='separate'),
 }
 
 
@@ -108,13 +116,13 @@ def test_published_sizes(tool: ModuleType, stem: str) -> None:
     cfg = _read(stem)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = dense_and_compact(cfg)[name]
-        counted = get_flops.report(name, model, get_flops.image_shape(cfg, None))
+        counted = report(name, model, get_flops.image_shape(cfg, None))
     assert counted['params'] == params
     assert counted['macs'] == pytest.approx(macs, rel=0.005)
 
 
 def test_on_the_command_line(tool: ModuleType) -> None:
-    stem = 'shared_basis_resnet32_s8u1_300e_cifar10'
+    stem = 'shared_basis_s8u1_resnet32_300e_cifar10'
     rows = json.loads(tool.succeed('get_flops', FILES[stem], '--json'))['models']
     (counted,) = (row for row in rows if row['model'] == 'compact')
     assert counted['params'] == PUBLISHED[stem][1]
@@ -132,7 +140,7 @@ def test_sizes_by_hand(stem: str) -> None:
 def test_terms_of_the_loss(stem: str) -> None:
     """Whatever a row doesn't say is as on CIFAR-100: shared filters, each basis by itself."""
     cfg = _read(stem).model
-    if 'non_shared' in stem:
+    if '_non-shared-' in stem:
         assert cfg.orthogonality == 0.0
         return
     assert cfg.orthogonality == 10.0
@@ -141,7 +149,7 @@ def test_terms_of_the_loss(stem: str) -> None:
     wanted.update(TERMS.get(prefix, {}))
     found = {**dict.fromkeys(wanted, False), **cfg.orthogonality_terms}
     assert found == wanted
-    default = any(name in stem for name in ('mobilenetv2', 'densenet'))
+    default = any(name in stem for name in ('mobilenet-v2', 'densenet'))
     assert cfg.get('orthogonal_start', True) is not default
     # All of the network starts as PyTorch has it.
     for part in (cfg.architecture.backbone, cfg.architecture.head):
@@ -153,16 +161,16 @@ def test_terms_of_the_loss(stem: str) -> None:
 @pytest.mark.parametrize(
     ('stem', 'low', 'high'),
     [
-        ('shared_basis_resnet32_s8u1_300e_cifar10', 150, 250),
-        ('shared_basis_resnet32_shared_only_s16u0_300e_cifar10', 0, 1e-9),
-        ('shared_basis_resnet34_s8u1_300e_cifar100', 0, 1e-9),
-        ('shared_basis_resnet34_s32u1_300e_cifar100', 0, 1e-9),
-        ('shared_basis_resnet34_shared_only_s16u0_300e_cifar100', 0, 1e-9),
-        ('shared_basis_resnet34_double_s32u1_150e_in1k', 0, 1e-9),
-        ('shared_basis_resnext50_s16u1_300e_cifar100', 0, 1e-9),
-        ('shared_basis_densenet121_s64u4_300e_cifar100', 0.0695, 0.0715),
-        ('shared_basis_mobilenetv2_300e_cifar100', 0.0160, 0.0167),
-        ('shared_basis_mobilenetv2_300e_in1k', 0.0160, 0.0167),
+        ('shared_basis_s8u1_resnet32_300e_cifar10', 150, 250),
+        ('shared_basis_shared-only-s16u0_resnet32_300e_cifar10', 0, 1e-9),
+        ('shared_basis_s8u1_resnet34_300e_cifar100', 0, 1e-9),
+        ('shared_basis_s32u1_resnet34_300e_cifar100', 0, 1e-9),
+        ('shared_basis_shared-only-s16u0_resnet34_300e_cifar100', 0, 1e-9),
+        ('shared_basis_double-s32u1_resnet34_150e_in1k', 0, 1e-9),
+        ('shared_basis_s16u1_resnext50-32x4d_300e_cifar100', 0, 1e-9),
+        ('shared_basis_s64u4_densenet121_300e_cifar100', 0.0695, 0.0715),
+        ('shared_basis_mobilenet-v2_300e_cifar100', 0.0160, 0.0167),
+        ('shared_basis_mobilenet-v2_300e_in1k', 0.0160, 0.0167),
     ],
 )
 def test_loss_at_the_start(stem: str, low: float, high: float) -> None:
@@ -174,7 +182,7 @@ def test_loss_at_the_start(stem: str, low: float, high: float) -> None:
 def test_unique_filters_made_the_loss_of_cifar100() -> None:
     """What the same network started with when they were counted."""
     torch.manual_seed(0)
-    algorithm = _build('shared_basis_resnet34_s8u1_300e_cifar100')
+    algorithm = _build('shared_basis_s8u1_resnet34_300e_cifar100')
     algorithm.orthogonality_terms['unique'] = True
     (loss,) = algorithm.own_losses().values()
     assert 1400 < float(loss.detach()) < 1650
@@ -182,13 +190,13 @@ def test_unique_filters_made_the_loss_of_cifar100() -> None:
 
 def test_rows_without_a_loss() -> None:
     for stem in METHODS:
-        if 'non_shared' in stem:
+        if '_non-shared-' in stem:
             assert _build(stem).own_losses() == {}
 
 
 def test_bases_of_shared_plus_plus() -> None:
     """One 3x3 and one 1x1 filter set a stage, each of all blocks but the first."""
-    units = _build('shared_basis_resnet50_plusplus_150e_in1k').mutator.units
+    units = _build('shared_basis_plusplus_resnet50_150e_in1k').mutator.units
     assert list(units) == [f'backbone.layer{i}.conv{j}' for i in range(1, 5) for j in (2, 3)]
     for name, unit in units.items():
         stage, conv = name.split('.')[1:]
@@ -198,7 +206,7 @@ def test_bases_of_shared_plus_plus() -> None:
 
 def test_rates_of_mobilenetv2_on_imagenet() -> None:
     """A tenth after 150 and after 225 epochs, and half of that after 285."""
-    cfg = _read('shared_basis_mobilenetv2_300e_in1k')
+    cfg = _read('shared_basis_mobilenet-v2_300e_in1k')
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     schedulers = [
         PARAM_SCHEDULERS.build(dict(scheduler, optimizer=optimizer))
@@ -214,7 +222,7 @@ def test_rates_of_mobilenetv2_on_imagenet() -> None:
 
 
 @pytest.mark.parametrize(
-    'stem', [s for s, f in FILES.items() if f.parent.name == 'shared_basis' and '_cifar' in s]
+    'stem', [s for s in METHODS if s.startswith('shared_basis_') and '_cifar' in s]
 )
 def test_cifar10_is_normalized_as_imagenet(stem: str) -> None:
     """CIFAR-100 is not: it has its own mean and standard deviation."""
@@ -228,14 +236,14 @@ def test_cifar10_is_normalized_as_imagenet(stem: str) -> None:
     [
         ('s8u1', 1, (8, 1)),
         ('s16u1', 1, (16, 1)),
-        ('double_s16u1', 2, (16, 1)),
-        ('shared_only_s16u0', 2, (16, 0)),
-        ('non_shared_s0u16', 1, (0, 16)),
+        ('double-s16u1', 2, (16, 1)),
+        ('shared-only-s16u0', 2, (16, 0)),
+        ('non-shared-s0u16', 1, (0, 16)),
     ],
 )
 def test_variants_of_sharing(variant: str, units: int, ranks: tuple[int, int]) -> None:
     """Ranks times 1, 2 and 4; one basis a stage, or one for each place in a block."""
-    found = _build(f'shared_basis_resnet32_{variant}_300e_cifar10').mutator.units
+    found = _build(f'shared_basis_{variant}_resnet32_300e_cifar10').mutator.units
     assert len(found) == 3 * units
     layers = [layer for unit in found.values() for layer in unit.layers]
     assert len(layers) == len(set(layers)) == 3 * 4 * 2
@@ -248,7 +256,7 @@ def test_variants_of_sharing(variant: str, units: int, ranks: tuple[int, int]) -
 
 
 def test_resnet56_is_compressed_as_resnet32() -> None:
-    twins = [stem for stem in METHODS if stem.startswith('shared_basis_resnet32_')]
+    twins = [stem for stem in METHODS if 'shared_' in stem and '_resnet32_' in stem]
     assert len(twins) == 5
     for name in twins:
         model = dict(_read(name.replace('resnet32', 'resnet56')).model)
@@ -261,7 +269,7 @@ def test_published_training(stem: str) -> None:
     """And a dense network beside it that is trained alike."""
     cfg = _read(stem)
     imagenet = '_in1k' in stem
-    mobile = imagenet and 'mobilenetv2' in stem
+    mobile = imagenet and 'mobilenet-v2' in stem
     filters = stem.startswith('filter_basis')
     length = int(re.search(r'_(\d+)e_', stem)[1])
     steps = {150: [60, 100, 140], 300: [150, 225], 400: [250, 325]}[length]
@@ -284,4 +292,4 @@ def test_published_training(stem: str) -> None:
     # Dense DenseNets have the paper's transitions.
     assert architecture.backbone.pop('transition_reduction', 6) == 6
     dense = [_read(name) for name in DENSE if _read(name).model == architecture]
-    assert [other.optim_wrapper for other in dense] == [cfg.optim_wrapper]
+    assert cfg.optim_wrapper in [other.optim_wrapper for other in dense]

@@ -158,18 +158,18 @@ def srresnet(p: Params, x: Tensor, blocks: int) -> Tensor:
 # The recipes
 
 FOLDER = 'mmcls/filter_basis'
-SRRESNET = 'mmsr/filter_basis/filter_basis_srresnet_{}_x4_300e_div2k'
+SRRESNET = 'mmsr/filter_basis/filter_basis_{}_srresnet_x4_300e_div2k'
 #: Whole networks: literal, and height and width of images.
 WHOLE: dict[str, tuple[Literal, int]] = {
     f'{FOLDER}/filter_basis_resnet56_400e_cifar10': (functools.partial(resnet, blocks=9), 32),
     f'{FOLDER}/filter_basis_densenet40_400e_cifar10': (functools.partial(densenet, layers=12), 16),
-    f'{FOLDER}/filter_basis_densenet40_k1_400e_cifar10': (
+    f'{FOLDER}/filter_basis_k1_densenet40_400e_cifar10': (
         functools.partial(densenet, layers=12), 16,
     ),
     f'{FOLDER}/filter_basis_vgg16_300e_cifar10': (vgg, 32),
-    f'{FOLDER}/filter_basis_vgg16_bias_300e_cifar10': (vgg, 32),
-    SRRESNET.format('s64_b14'): (functools.partial(srresnet, blocks=16), 8),
-    SRRESNET.format('s32_b32'): (functools.partial(srresnet, blocks=16), 8),
+    f'{FOLDER}/filter_basis_bias_vgg16_300e_cifar10': (vgg, 32),
+    SRRESNET.format('s64-b14'): (functools.partial(srresnet, blocks=16), 8),
+    SRRESNET.format('s32-b32'): (functools.partial(srresnet, blocks=16), 8),
 }  # fmt: skip
 #: Small ones: what to change, literal, images, learning rate.
 SMALL: dict[str, tuple[dict[str, Any], Literal, int, float]] = {
@@ -180,7 +180,7 @@ SMALL: dict[str, tuple[dict[str, Any], Literal, int, float]] = {
         {'backbone.depths': (2, 2, 2), 'head.in_channels': 96},
         functools.partial(densenet, layers=2), 8, 0.1,
     ),
-    SRRESNET.format('s64_b14'): (
+    SRRESNET.format('s64-b14'): (
         {'backbone.num_blocks': 2}, functools.partial(srresnet, blocks=2), 4, 0.05,
     ),
 }  # fmt: skip
@@ -266,7 +266,7 @@ def test_forty_steps_of_training(name: str) -> None:
 @pytest.mark.parametrize('kernel', [1, 3])
 def test_sizes_of_densenet(kernel: int, groups: int) -> None:
     """With transitions of all channels, or of a sixth of them, between their convolutions."""
-    name = f'{FOLDER}/filter_basis_densenet40_{"k1_" if kernel == 1 else ""}400e_cifar10'
+    name = f'{FOLDER}/filter_basis_{"k1_" if kernel == 1 else ""}densenet40_400e_cifar10'
     compact = recipe(name, {'backbone.transition_reduction': groups}).counted()
     counts = {(1, 6): 229522, (3, 6): 353938, (1, 1): 438802, (3, 1): 563218}
     assert sum(p.numel() for p in compact.parameters()) == counts[kernel, groups]
@@ -279,8 +279,8 @@ STARTS = {
     f'{FOLDER}/filter_basis_resnet56_400e_cifar10': ('uniform', 'fan_in'),
     f'{FOLDER}/filter_basis_densenet40_400e_cifar10': ('uniform', 'fan_in'),
     f'{FOLDER}/filter_basis_vgg16_300e_cifar10': ('uniform', 'fan_out'),
-    'mmsr/filter_basis/filter_basis_edsr8_s128_b27_x4_300e_div2k': ('uniform', 'uniform'),
-    SRRESNET.format('s64_b14'): ('uniform', 'torch'),
+    'mmsr/filter_basis/filter_basis_s128-b27_edsr8_x4_300e_div2k': ('uniform', 'uniform'),
+    SRRESNET.format('s64-b14'): ('uniform', 'torch'),
 }
 
 

@@ -16,19 +16,18 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmcompress.cli.launch import build_algorithm, read_config
-from mmcompress.cli.stages import stages_of
+from mmcompress.cli.launch import build_algorithm, load_config, read_config
+from mmcompress.cli.stages import options_of, stages_of
 from mmcompress.core.base.build import build_model
 from mmcompress.core.export.checkpoint import check_fits
 from mmcompress.core.export.export import compare
 from mmcompress.core.export.static import to_static
 from mmcompress.core.layers.partial_add import name_before
 from mmcompress.methods.fcf import FCF
-from mmcompress.report.models import dense_and_compact
+from mmcompress.report.models import dense_and_compact, report
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 FILES = sorted(CONFIGS.glob('pruning/*/fcf/*.py'))
-ALL_IN_ONE = [file for file in FILES if file.name.startswith('fcf_stages_')]
 DEMOS = sorted(CONFIGS.glob('demo/fcf_*_r18_digits.py'))
 IDS = dict(ids=lambda file: file.stem)
 
@@ -47,16 +46,16 @@ RATES = {
 
 #: Parameters: dense; of the authors' inference network, whose norms keep their width; and of ours.
 PARAMETERS = {
-    'resnet20_30e_cifar10': (272_474, 155_978, 155_642),
-    'resnet32_30e_cifar10': (466_906, 265_738, 265_178),
-    'resnet56_30e_cifar10': (855_770, 485_258, 484_250),
-    'resnet110_30e_cifar10': (1_730_714, 979_178, 977_162),
-    'resnet34_30e_in1k': (21_797_672, 12_579_368, 12_575_592),
-    'resnet34_30e_in1k_rate15': (21_797_672, 15_898_523, 15_896_223),
-    'resnet34_30e_in1k_rate35': (21_797_672, 9_583_493, 9_578_177),
-    'resnet34_30e_in1k_rate45': (21_797_672, 7_053_404, 7_046_572),
-    'resnet50_30e_in1k': (25_557_032, 16_511_784, 16_500_456),
-    'resnet50_30e_in1k_rate31': (25_557_032, 14_695_206, 14_681_120),
+    'resnet20_30e-150e_cifar10': (272_474, 155_978, 155_642),
+    'resnet32_30e-150e_cifar10': (466_906, 265_738, 265_178),
+    'resnet56_30e-150e_cifar10': (855_770, 485_258, 484_250),
+    'resnet110_30e-150e_cifar10': (1_730_714, 979_178, 977_162),
+    'resnet34_30e-90e_in1k': (21_797_672, 12_579_368, 12_575_592),
+    'resnet34_30e-90e_in1k_rate15': (21_797_672, 15_898_523, 15_896_223),
+    'resnet34_30e-90e_in1k_rate35': (21_797_672, 9_583_493, 9_578_177),
+    'resnet34_30e-90e_in1k_rate45': (21_797_672, 7_053_404, 7_046_572),
+    'resnet50_30e-90e_in1k': (25_557_032, 16_511_784, 16_500_456),
+    'resnet50_30e-90e_in1k_rate31': (25_557_032, 14_695_206, 14_681_120),
 }
 
 
@@ -65,69 +64,50 @@ def _read(file: Path) -> Config:
     return read_config(str(file))
 
 
-def _stages(file: Path) -> dict[str, tuple[Path, Config]]:
-    """Path and config of each stage, by name."""
-    paths = {stage.name: Path(stage.config) for stage in stages_of(str(file))}
-    return {name: (path, _read(path)) for name, path in paths.items()}
+@functools.cache
+def _stages(file: Path) -> dict[str, Config]:
+    """Config of each stage, by name, as they are trained."""
+    stages = stages_of(str(file))
+    options = options_of(stages, None)
+    return {stage.name: load_config(stage.content, None, options[stage.name]) for stage in stages}
 
 
-def _last_checkpoint(path: Path, cfg: Config) -> str:
-    """Where the tools leave it, unless told otherwise."""
-    length = cfg.train_cfg.get('max_epochs')
-    name = f'epoch_{length}' if length else f'iter_{cfg.train_cfg.max_iters}'
-    return f'work_dirs/{path.stem}/{name}.pth'
+def test_one_file_a_network() -> None:
+    assert len(FILES) == 17
+    assert all('stages' in _read(file) and file.stem.startswith('fcf_') for file in FILES)
 
 
-def test_four_files_a_network() -> None:
-    """And beside those of CIFAR-10, where nobody publishes weights, a dense network."""
-    kinds = {
-        kind: {f.name for f in FILES if f.name.startswith(f'{kind}_')}
-        for kind in ('dense', 'fcf_stages', 'fcf_compact', 'fcf_finetune')
-    }
-    others = {f.name for f in FILES} - set().union(*kinds.values())
-    assert len(ALL_IN_ONE) == 17
-    assert {len(names) for names in (kinds['fcf_compact'], kinds['fcf_finetune'], others)} == {17}
-    assert len(kinds['dense']) == 4
-
-
-@pytest.mark.parametrize('file', ALL_IN_ONE + DEMOS, **IDS)
+@pytest.mark.parametrize('file', FILES + DEMOS, **IDS)
 def test_each_stage_starts_where_the_one_before_ends(file: Path) -> None:
     stages = _stages(file)
-    (first, factorize), (_, finetune) = stages['factorize'], stages['finetune']
+    factorize, finetune = stages['factorize'], stages['finetune']
     assert list(stages)[-2:] == ['factorize', 'finetune']
+    assert not any('stages' in cfg for cfg in stages.values())
     # All that the second says otherwise: so the checkpoint of one is that of the other.
     assert finetune.model == dict(factorize.model, stage='finetune')
-    if file in DEMOS:
-        return
-    assert finetune.load_from == _last_checkpoint(first, factorize)
     if 'dense' in stages:
-        path, dense = stages['dense']
-        assert factorize.load_from == _last_checkpoint(path, dense)
-        assert factorize.model.architecture == dense.model
+        assert factorize.model.architecture == stages['dense'].model
     else:
         assert factorize.load_from.startswith('https://download.openmmlab.com/')
-    compact = _read(file.with_name(file.name.replace('fcf_stages_', 'fcf_compact_')))
-    assert compact.model.fix_subnet == finetune.model
-    assert compact.model.cfg == finetune.model.architecture
-    # That of stage 1 is no export; tools/test.py looks for one in the work dir.
-    assert compact.load_from is None
+    if file not in DEMOS:
+        # What is no stage's own is that of the file, which tools read as that of the first.
+        assert factorize.model == _read(file).model
 
 
 @pytest.mark.parametrize(
     ('name', 'admm', 'batch', 'epochs', 'milestones'),
     [
-        ('resnet20_{}e_cifar10', (0.01, 1.01, 0.99), 128, 150, [60, 120]),
-        ('resnet110_{}e_cifar10', (0.01, 1.01, 0.99), 128, 150, [60, 120]),
-        ('resnet34_{}e_in1k', (0.001, 1.005, 0.65), 256, 90, [30, 60]),
-        ('resnet50_{}e_in1k', (0.001, 1.005, 0.65), 256, 90, [30, 60]),
+        ('resnet20_30e-150e_cifar10', (0.01, 1.01, 0.99), 128, 150, [60, 120]),
+        ('resnet110_30e-150e_cifar10', (0.01, 1.01, 0.99), 128, 150, [60, 120]),
+        ('resnet34_30e-90e_in1k', (0.001, 1.005, 0.65), 256, 90, [30, 60]),
+        ('resnet50_30e-90e_in1k', (0.001, 1.005, 0.65), 256, 90, [30, 60]),
     ],
 )
 def test_published_training(
     name: str, admm: tuple, batch: int, epochs: int, milestones: list[int]
 ) -> None:
-    folder = CONFIGS / 'pruning/mmcls/fcf'
-    factorize = _read(folder / f'fcf_{name.format(30)}.py')
-    finetune = _read(folder / f'fcf_finetune_{name.format(epochs)}.py')
+    stages = _stages(CONFIGS / f'pruning/mmcls/fcf/fcf_{name}.py')
+    factorize, finetune = stages['factorize'], stages['finetune']
     model = factorize.model
     assert (model.rho, model.mu, model.alpha, model.target_pruning_ratio) == (*admm, 0.75)
     assert model.mutator_cfg == dict(type='FCFMutator', scope='filter', cut_inputs=True)
@@ -151,10 +131,10 @@ def test_published_training(
 def test_published_reductions_of_resnet34(tool: ModuleType, name: str) -> None:
     """As tools/get_flops.py counts them."""
     get_flops = tool.module('get_flops')
-    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e_in1k_{name}.py')
+    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e-90e_in1k_{name}.py')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         macs = {
-            key: get_flops.report(key, model, get_flops.image_shape(cfg, None))['macs']
+            key: report(key, model, get_flops.image_shape(cfg, None))['macs']
             for key, model in dense_and_compact(cfg).items()
         }
     reduction = 100 * (1 - macs['compact'] / macs['dense'])
@@ -204,44 +184,44 @@ def _products(model: nn.Module, only: Container[str] | None = None) -> int:
 def test_published_rates_of_resnet34(suffix: str) -> None:
     """One rate for all layers, block inputs cut: what the published numbers are about."""
     published, model, convolutions, inputs_kept = RATES[suffix]
-    dense, compact, algorithm = _networks(f'resnet34_30e_in1k{suffix}')
+    dense, compact, algorithm = _networks(f'resnet34_30e-90e_in1k{suffix}')
     reduction = 100 * (1 - _products(compact) / _products(dense))
     assert round(reduction, 2) == model
     assert reduction == pytest.approx(published, abs=0.6)
     blocks = {unit.config.producers[0].name for unit in algorithm.mutator.units.values()}
     reduction = 100 * (1 - _products(compact, blocks) / _products(dense, blocks))
     assert round(reduction, 2) == convolutions
-    _, compact, _ = _networks(f'resnet34_30e_in1k{suffix}', cut_inputs=False)
+    _, compact, _ = _networks(f'resnet34_30e-90e_in1k{suffix}', cut_inputs=False)
     assert round(100 * (1 - _products(compact) / _products(dense)), 2) == inputs_kept
 
 
 @pytest.mark.parametrize('name', REDUCTIONS)
 def test_our_widths_keep_inputs(name: str) -> None:
     """They reach the published FLOPs without cut inputs."""
-    for kind in ('fcf_resnet34_30e', 'fcf_finetune_resnet34_90e', 'fcf_compact_resnet34'):
-        model = _read(CONFIGS / f'pruning/mmcls/fcf/{kind}_in1k_{name}.py').model
-        model = model.get('fix_subnet', model)
-        assert model.mutator_cfg == dict(type='FCFMutator', scope='filter', cut_inputs=False)
-        assert isinstance(model.target_pruning_ratio, dict)
+    stages = _stages(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e-90e_in1k_{name}.py')
+    for cfg in stages.values():
+        assert cfg.model.mutator_cfg == dict(type='FCFMutator', scope='filter', cut_inputs=False)
+        assert isinstance(cfg.model.target_pruning_ratio, dict)
 
 
 @pytest.mark.parametrize(
     ('stem', 'convolutions'),
     [
-        ('mmcls/fcf/fcf_compact_resnet20_cifar10', 18),
-        ('mmcls/fcf/fcf_compact_resnet34_in1k', 32),
-        ('mmcls/fcf/fcf_compact_resnet34_in1k_down41', 32),
-        ('mmcls/fcf/fcf_compact_resnet34_in1k_rate35', 32),
-        ('mmcls/fcf/fcf_compact_resnet50_in1k', 48),
-        ('mmcls/fcf/fcf_compact_resnet50_in1k_rate31', 48),
-        ('mmdet/fcf/fcf_compact_faster_rcnn_resnet50_coco', 48),
-        ('mmseg/fcf/fcf_compact_pointrend_resnet50_cityscapes', 48),
-        ('mmpose/fcf/fcf_compact_topdown_heatmap_resnet50_coco', 48),
+        ('mmcls/fcf/fcf_resnet20_30e-150e_cifar10', 18),
+        ('mmcls/fcf/fcf_resnet34_30e-90e_in1k', 32),
+        ('mmcls/fcf/fcf_resnet34_30e-90e_in1k_down41', 32),
+        ('mmcls/fcf/fcf_resnet34_30e-90e_in1k_rate35', 32),
+        ('mmcls/fcf/fcf_resnet50_30e-90e_in1k', 48),
+        ('mmcls/fcf/fcf_resnet50_30e-90e_in1k_rate31', 48),
+        ('mmdet/fcf/fcf_faster-rcnn_r50_fpn_12e-12e_coco', 48),
+        ('mmseg/fcf/fcf_pointrend_r50_30k-80k_cityscapes', 48),
+        ('mmpose/fcf/fcf_td-hm_res50_30e-90e_coco', 48),
     ],
 )
-def test_the_compact_config_takes_an_export(stem: str, convolutions: int) -> None:
+def test_the_network_of_a_recipe_takes_an_export(stem: str, convolutions: int) -> None:
     """Strictly, and it then computes the same, whichever filters were kept."""
-    cfg = _read(CONFIGS / f'pruning/{stem}.py')
+    cfg = copy.deepcopy(_stages(CONFIGS / f'pruning/{stem}.py')['finetune'])
+    cfg.model = dict(type='mmcompress.sub_model', cfg=cfg.model.architecture, fix_subnet=cfg.model)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         torch.manual_seed(0)
         algorithm, compact = MODELS.build(cfg.model.fix_subnet), build_model(cfg)
@@ -259,7 +239,7 @@ def test_the_compact_config_takes_an_export(stem: str, convolutions: int) -> Non
 
 @pytest.mark.parametrize('depth', [32, 56, 110])
 def test_deeper_networks_for_cifar10(depth: int) -> None:
-    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet{depth}_30e_cifar10.py')
+    cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet{depth}_30e-150e_cifar10.py')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         algorithm = build_algorithm(cfg)
     assert len(algorithm.mutator.units) == depth - 2
@@ -270,8 +250,8 @@ def test_deeper_networks_for_cifar10(depth: int) -> None:
 def test_demo_of_each_task(file: Path) -> None:
     """Built, and the second stage takes what the first saves."""
     stages = _stages(file)
-    with DefaultScope.overwrite_default_scope(stages['factorize'][1].default_scope):
-        factorize, finetune = (build_algorithm(stages[n][1]) for n in ('factorize', 'finetune'))
+    with DefaultScope.overwrite_default_scope(stages['factorize'].default_scope):
+        factorize, finetune = (build_algorithm(stages[n]) for n in ('factorize', 'finetune'))
     assert isinstance(finetune, FCF)
     assert len(finetune.mutator.units) == 16
     check_fits(finetune, factorize.state_dict(), 'stage 1')

@@ -16,8 +16,12 @@ from mmcompress.cli.launch import read_config
 from mmcompress.core.errors import CompressionError
 from mmcompress.report.models import dense_and_compact, report
 
-FOLDER = Path(__file__).resolve().parents[2] / 'configs/pruning/mmsr/filter_basis'
-FILES = {file.stem: file for file in sorted(FOLDER.glob('*.py'))}
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+FILES = {
+    file.stem: file
+    for folder in ('dense', 'pruning/mmsr/filter_basis')
+    for file in sorted(CONFIGS.glob(f'{folder}/*_div2k.py'))
+}
 METHODS = [stem for stem in FILES if not stem.startswith('dense_')]
 
 #: Model, its parameters, and those of a residual block, of the authors' own networks.
@@ -25,16 +29,16 @@ PUBLISHED = {
     'dense_edsr8_x4_300e_div2k': ('dense', 3696667, 295168),
     'dense_srresnet_x4_300e_div2k': ('dense', 1535622, 74113),
     'dense_edsr_x4_300e_div2k': ('dense', 43089947, 1180160),
-    'filter_basis_edsr8_s128_b27_x4_300e_div2k': ('compact', 1890763, 69430),
-    'filter_basis_edsr8_s128_b40_x4_300e_div2k': ('compact', 2157211, 102736),
-    'filter_basis_srresnet_s64_b14_x4_300e_div2k': ('compact', 644038, 18389),
-    'filter_basis_edsr_s256_b32_x4_300e_div2k': ('compact', 10586139, 164416),
+    'filter_basis_s128-b27_edsr8_x4_300e_div2k': ('compact', 1890763, 69430),
+    'filter_basis_s128-b40_edsr8_x4_300e_div2k': ('compact', 2157211, 102736),
+    'filter_basis_s64-b14_srresnet_x4_300e_div2k': ('compact', 644038, 18389),
+    'filter_basis_s256-b32_edsr_x4_300e_div2k': ('compact', 10586139, 164416),
 }
 
 #: Blocks whose count no paper prints, by hand: bases, their biases, coefficients, biases.
 BY_HAND = {
-    'filter_basis_edsr_s256_b32_shared_x4_300e_div2k': 32 * 256 * 9 + 2 * (32 + 256 * 32 + 256),
-    'filter_basis_srresnet_s32_b32_x4_300e_div2k': (
+    'filter_basis_s256-b32-shared_edsr_x4_300e_div2k': 32 * 256 * 9 + 2 * (32 + 256 * 32 + 256),
+    'filter_basis_s32-b32_srresnet_x4_300e_div2k': (
         2 * (32 * 32 * 9 + 32 + 2 * 64 + 64 * 64 + 64 + 2 * 64) + 1
     ),
 }
@@ -70,7 +74,7 @@ def test_sizes_by_hand(stem: str) -> None:
 
 
 def test_on_the_command_line(tool: ModuleType) -> None:
-    stem, block = 'filter_basis_edsr8_s128_b40_x4_300e_div2k', 'backbone.blocks.0'
+    stem, block = 'filter_basis_s128-b40_edsr8_x4_300e_div2k', 'backbone.blocks.0'
     arguments = [FILES[stem], '--json', '--shape', 8, '--module', block]
     rows = json.loads(tool.succeed('get_flops', *arguments))['models']
     counted = {row['model']: row for row in rows}
@@ -111,7 +115,7 @@ def test_published_training(stem: str) -> None:
     assert cfg.default_hooks.reseed.type == 'mmcompress.ReseedHook'
     if compressed:
         act_last = dict(act_last=True) if 'srresnet' in stem else {}
-        rule = 'block' if '_shared_' in stem else 'layer'
+        rule = 'block' if '-shared_' in stem else 'layer'
         assert cfg.model.mutator_cfg.parse_cfg.rule == rule
         twins = [
             other
@@ -123,7 +127,7 @@ def test_published_training(stem: str) -> None:
 
 def test_the_activation_behind_the_coefficients() -> None:
     """SRResNet's blocks with a basis: norms and activations behind every convolution."""
-    backbone = _models('filter_basis_srresnet_s64_b14_x4_300e_div2k')['compact'].backbone
+    backbone = _models('filter_basis_s64-b14_srresnet_x4_300e_div2k')['compact'].backbone
     for block in backbone.blocks:
         for op in (block.conv1, block.conv2):
             assert isinstance(op.norm, nn.BatchNorm2d)

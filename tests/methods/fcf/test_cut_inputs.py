@@ -325,7 +325,7 @@ def test_an_export_is_built_again(name, scale, fold, tmp_path):
 
 
 def test_the_untrained_network_takes_an_export():
-    """As fcf_compact_*.py do: of the algorithm's config, with the state of an export."""
+    """As compact configs do: of the algorithm's config, with the state of an export."""
     algorithm = randomize(fcf('projection'))
     algorithm.binarize()
     static = to_static(algorithm)
