@@ -20,7 +20,7 @@ CONFIGS = INDEX.parent / 'configs'
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """The folders of an installed mmcompress, with one config, our own model-index.yml and metafiles."""
+    """An installed mmcompress with one config, our index and metafiles."""
     configs = tmp_path / 'mmcompress' / '.mim' / 'configs'
     (configs / '_base_' / 'methods').mkdir(parents=True)
     (configs / '_base_' / 'methods' / 'probe.py').write_text('compression = dict(ratio=0.5)\n')

@@ -18,6 +18,7 @@ import torch
 import mmcompress  # noqa: F401  (registers what checkpoints may hold)
 
 # isort: split
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 
@@ -206,6 +207,43 @@ def test_an_option_of_the_algorithm_is_not_for_the_dense_network(
     assert not Path(out).exists()
 
 
+def test_stages_in_the_file_of_the_model(tool: ModuleType, tmp_path: Path) -> None:
+    """As recipes have them; a stage's own config, as its folder has it, is an ordinary one."""
+    demo = tool.ROOT / 'configs/demo'
+    config, out = tmp_path / 'fcf.py', tmp_path / 'out'
+    config.write_text(
+        f"_base_ = ['{demo / 'fcf_resnet20_digits_factorize.py'}']\n"
+        'stages = [\n'
+        f"    dict(name='dense', config='{demo / 'dense_resnet20_digits.py'}'),\n"
+        "    dict(name='factorize'),\n"
+        "    dict(name='finetune', cfg_options=dict(\n"
+        "        model=dict(stage='finetune'), optim_wrapper=dict(optimizer=dict(lr=0.01)))),\n"
+        ']\n'
+    )
+    tool.succeed('train', config, '--work-dir', out, '--cfg-options', *SMALL)
+    read = {
+        name: Config.fromfile(out / name / f'{stem}.py')
+        for name, stem in (
+            ('dense', 'dense_resnet20_digits'),
+            ('factorize', 'fcf'),
+            ('finetune', 'fcf'),
+        )
+    }
+    assert not any('stages' in cfg for cfg in read.values())
+    assert [read[name].model.get('stage') for name in STAGES] == [None, None, 'finetune']
+    assert read['factorize'].optim_wrapper.optimizer == dict(type='SGD', lr=0.1)
+    own = dict(type='SGD', lr=0.01, weight_decay=0.01)
+    assert read['finetune'].optim_wrapper.optimizer == own
+    last = out / 'finetune/epoch_1.pth'
+    tool.succeed('export', out / 'finetune/fcf.py', last, '-o', tmp_path / 'again')
+    first, again = (
+        _state(f / 'compact.pth')['state_dict'] for f in (out / 'export', tmp_path / 'again')
+    )
+    assert first['backbone.layer3.0.conv1.weight'].shape[0] == 32
+    for key, value in first.items():
+        assert torch.equal(value, again[key]), key
+
+
 @pytest.mark.parametrize('flags', [(), ('-c', '-i')], ids=['names', 'channels'])
 def test_units_of_a_config(
     tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
@@ -238,6 +276,7 @@ import conftest  # registers TinyNet
 import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
+from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from mmcompress.core import Clock
