@@ -24,14 +24,17 @@ from .options import (
 
 #: What the static forms of ops can be chosen by.
 PREFERENCES = ('macs', 'params', 'latency')
-#: Those of :data:`mmcompress.core.export.export.STORES`, which a help text can't wait for.
-STORES = ('weights', 'factors')
+#: Those of :mod:`mmcompress.core.export.export`, which a help text can't wait for.
+STORES = ('smallest', 'weights')
+DTYPES = ('float32', 'float16', 'bfloat16')
+#: An earlier name of the first of the stores.
+EARLIER = dict(factors='smallest')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     add_config_arguments(parser)
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', nargs='?')
     add_out_argument(parser, 'folder to write to; by default `export` beside the checkpoint')
     parser.add_argument(
         '--batches', type=int, default=2, help='batches of validation data to compare on'
@@ -55,10 +58,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--store',
+        type=lambda name: EARLIER.get(name, name),
         choices=STORES,
-        default='weights',
-        help='what compact.pth holds of layers whose weights are made of factors; whatever loads '
-        'the file through compact.py, or by mmcompress.load_compact, makes the weights again',
+        default='smallest',
+        help='what compact.pth holds: of each layer the fewest numbers that make its weights '
+        '(bases, coefficients, combinations), or weights alone. Whatever loads the file through '
+        'compact.py, or by mmcompress.load_compact, makes the weights again',
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=DTYPES,
+        default='float32',
+        help='what compact.pth holds matrices in; loading makes them float32 again',
+    )
+    parser.add_argument(
+        '--slim',
+        action='store_true',
+        help='instead of an export: write the checkpoint without the state of the optimizer, to '
+        '-o (by default beside it, as slim_NAME)',
     )
     parser.add_argument(
         '--report',
@@ -71,7 +88,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Export, and say how close the result is."""
+    """Export, and say how close the result is; or write a slim checkpoint."""
+    if args.slim:
+        slim_checkpoint(args)
+        return
+    if args.checkpoint is None:
+        from mmcompress.core.errors import CompressionError
+
+        raise CompressionError(
+            'checkpoint is missing; give the config and the checkpoint of a training'
+        )
     from .exporting import export_checkpoint
     from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
@@ -93,13 +119,34 @@ def main(args: argparse.Namespace) -> None:
             shape=shape,
             with_report=args.report,
             store=args.store,
+            dtype=args.dtype,
         )
     give_json(result, args.json)
     if not prints_json(args.json):
-        show(result, out, args.store)
+        show(result, out, args.dtype)
 
 
-def show(result: dict, out: Path, store: str) -> None:
+def slim_checkpoint(args: argparse.Namespace) -> None:
+    """Drop what a checkpoint holds for training alone, and say how much that is."""
+    from mmcompress.core.errors import CompressionError
+    from mmcompress.core.export.checkpoint import slim
+
+    if args.checkpoint is not None:
+        raise CompressionError(
+            f'--slim: it takes a checkpoint alone, and {args.checkpoint!r} is one argument more'
+        )
+    path = Path(args.config)
+    out = Path(args.out) if args.out else path.with_name(f'slim_{path.name}')
+    parts = slim(path, out)
+    before, after = path.stat().st_size, out.stat().st_size
+    give_json(dict(parts=parts, bytes_before=before, bytes_after=after, out=str(out)), args.json)
+    if not prints_json(args.json):
+        held = ', '.join(f'{key} {size / 1e6:.2f} MB' for key, size in parts.items())
+        print(f'{path} holds {held}')
+        print(f'written to {out}: {before / 1e6:.2f} MB -> {after / 1e6:.2f} MB')
+
+
+def show(result: dict, out: Path, dtype: str) -> None:
     """Print what was written, and the report if there is one."""
     if result.get('report'):
         from rich.console import Console
@@ -110,8 +157,9 @@ def show(result: dict, out: Path, store: str) -> None:
     if result.get('forms'):
         forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
         print(f'layers with a basis: {forms}')
+    factored = f', {result["factored"]} weights as factors' if result['factored'] else ''
     print(
-        f'written to {out} ({store}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
+        f'written to {out} ({dtype}{factored}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
         f'difference to the trained model {result["max_difference"]:.2g} on random images and '
         f'{result["batches"]} batches'
     )

@@ -35,7 +35,8 @@ def export_checkpoint(
     prefer: str = 'macs',
     shape: Sequence[int] | None = None,
     with_report: bool = False,
-    store: str = 'weights',
+    store: str = 'smallest',
+    dtype: str = 'float32',
 ) -> dict[str, Any]:
     """Build the algorithm of a config, load its checkpoint and export it.
 
@@ -52,7 +53,8 @@ def export_checkpoint(
             ``'params'`` or ``'latency'``, which is measured.
         shape: ``(channels, height, width)`` of an image; needed to measure time.
         with_report: Compare parameters, MACs and time of the dense and the exported model.
-        store: What ``compact.pth`` holds: ``'weights'``, or the ``'factors'`` they are made of.
+        store: What ``compact.pth`` holds, see :func:`~mmcompress.core.export.export.export`.
+        dtype: And in which numbers.
 
     Returns:
         What :func:`~mmcompress.core.export.export.export` returns; ``forms``, how many layers
@@ -77,6 +79,7 @@ def export_checkpoint(
         onnx_shape=onnx_shape,
         forms=forms,
         store=store,
+        dtype=dtype,
     )
     if forms:
         result['forms'] = dict(Counter(forms.values()))

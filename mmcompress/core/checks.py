@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -12,6 +13,18 @@ from .errors import CompressionError
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a number, which True and False are not."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def one_of(value: Any, names: Iterable[str], key: str) -> str:
+    """``value`` if it is one of some names.
+
+    Raises:
+        CompressionError: If it is none.
+    """
+    names = list(names)
+    if value not in names:
+        raise CompressionError(f'{key} is {value!r}; it has to be one of {", ".join(names)}')
+    return value
 
 
 def check_count(value: Any, key: str) -> int:

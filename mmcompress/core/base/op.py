@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
 #: The only form of an op that has no others.
 PLAIN = 'plain'
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one tensor of a static layer is made of stored ones.
+
+    Attributes:
+        function: Name of a function in ``TASK_UTILS``. It is called with the stored tensors by
+            name and the shape of what it makes, and returns that in float64.
+        tensors: What is stored, by name; of several recipes, one tensor is stored once.
+        settings: Keyword arguments of the function; JSON.
+    """
+
+    function: str
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 class Op(nn.Module, ABC):
@@ -45,17 +62,17 @@ class Op(nn.Module, ABC):
         """
         return {key: value.detach() for key, value in self.to_static().state_dict().items()}
 
-    def recipe(self) -> dict[str, Any] | None:
-        """How the weight of the static layer is made of :meth:`stored`; JSON.
+    def recipes(self, form: str | None = None) -> dict[str, Recipe]:
+        """How tensors of the static layers are made of fewer stored numbers.
 
-        Its ``type`` names a function registered in ``TASK_UTILS``, ``shape`` is that of the
-        weight, and all but the type are keyword arguments of the function, which is called with
-        the tensors first.
+        Args:
+            form: As for :meth:`to_static`.
 
         Returns:
-            ``None`` where a file holds the static layers themselves.
+            By the name of a tensor in ``to_static(form).state_dict()``; tensors that a file has to
+            hold as they are are left out.
         """
-        return None
+        return {}
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
         """Complete the weights of a dense layer: keys that they lack keep their current value.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -180,3 +180,47 @@ def load_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
     if isinstance(model, CompressionAlgorithm):
         model.settle()
     return content
+
+
+def parts_of(content: dict[str, Any]) -> dict[str, int]:
+    """Bytes of tensors in each part of a checkpoint, such as ``state_dict`` and ``optimizer``."""
+    sizes = {key: sum(t.nbytes for t in _tensors(value)) for key, value in content.items()}
+    return {key: size for key, size in sizes.items() if size}
+
+
+def slim(path: str | Path, out: str | Path) -> dict[str, int]:
+    """Write a checkpoint again with the weights and what is said about them, nothing else.
+
+    A training can't be resumed from it; it can be tested, exported and fine-tuned from. Where
+    training kept a moving average, its weights are the ones that stay.
+
+    Args:
+        path: A checkpoint of a training.
+        out: The file to write; it must not be there.
+
+    Returns:
+        Bytes of tensors in each part of the checkpoint, see :func:`parts_of`.
+
+    Raises:
+        CompressionError: If there is no such checkpoint, or a file in the way.
+    """
+    out = Path(out)
+    if out.exists():
+        raise CompressionError(f'--out: {str(out)!r} exists; name another file')
+    content = load_checkpoint_file(path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f'.{out.name}.part')
+    torch.save({key: content[key] for key in ('meta', 'state_dict') if key in content}, part)
+    part.replace(out)
+    return parts_of(content)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors(item)

@@ -14,16 +14,17 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
 from mmcompress.core.base.op import Op
+from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in
 
 from .checkpoint import load_into
-from .factors import factored_state
+from .factors import factored_state, materialise
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
 from .static import subnet_of, to_static
@@ -32,8 +33,10 @@ from .static import subnet_of, to_static
 TOLERANCE = 1e-5
 FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
 ONNX_FILE = 'compact.onnx'
-#: What ``compact.pth`` may hold.
-STORES = ('weights', 'factors')
+#: What ``compact.pth`` may hold: whatever is smaller for each layer, or weights alone.
+STORES = ('smallest', 'weights')
+#: Numbers that it may hold the weights in.
+DTYPES = ('float32', 'float16', 'bfloat16')
 #: Hooks of a compressed training, which a static model has no use for.
 METHOD_HOOKS = ('mmcompress.CompressionHook', 'mmcompress.ReseedHook')
 
@@ -47,7 +50,8 @@ def export(
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
     forms: dict[str, str] | None = None,
-    store: str = 'weights',
+    store: str = 'smallest',
+    dtype: str = 'float32',
 ) -> dict[str, Any]:
     """Write the static model of a trained algorithm.
 
@@ -68,27 +72,27 @@ def export(
         onnx_shape: ``(channels, height, width)``; also write ``compact.onnx``, as
             :func:`~mmcompress.core.export.onnx.export_onnx` does.
         forms: See :func:`~mmcompress.core.export.static.to_static`.
-        store: What ``compact.pth`` holds, one of :data:`STORES`: weights, or the factors that they
-            are made of when they are loaded, where layers have some.
+        store: What ``compact.pth`` holds, one of :data:`STORES`. Where an op makes its weights of
+            fewer numbers, ``'smallest'`` stores these, and the weights are made when they are
+            loaded; what layers share is stored once.
+        dtype: What matrices of weights and factors are stored in, one of :data:`DTYPES`; loading
+            makes them float32 again. Vectors, such as the statistics of norms, stay float32.
 
     Returns:
         ``max_difference`` between the outputs, the number of ``batches`` compared, the paths
-        ``checkpoint``, ``config`` and ``subnet``, and ``checkpoint_bytes``, the size of the first;
+        ``checkpoint``, ``config`` and ``subnet``, ``checkpoint_bytes``, the size of the first, and
+        ``factored``, for how many weights it holds factors;
         with ``onnx_shape`` also what ``export_onnx`` returns.
 
     Raises:
         CompressionError: If the outputs differ by 1e-5 or more (of the largest, where sums are
             taken in another order: batch norms folded, channels removed), files are in the
-            way, training has not come far enough, no layer has factors to store or norms are to
-            be folded into them, or the model can't be written as ONNX; nothing is written then.
+            way, training has not come far enough, or the model can't be written as ONNX; nothing
+            is written then. In 16 bits the outputs differ by rounding: compared is then the
+            network with rounded weights.
     """
-    if store not in STORES:
-        raise CompressionError(f'store is {store!r}; it has to be one of {", ".join(STORES)}')
-    if store == 'factors' and fold_bn:
-        raise CompressionError(
-            "store is 'factors', and batch norms are to be folded (--fold-bn), which changes the "
-            "weights that factors make; leave the norms, or set store to 'weights'"
-        )
+    one_of(store, STORES, 'store')
+    one_of(dtype, DTYPES, 'dtype')
     if algorithm.loaded:
         algorithm.settle()
     unfinished = algorithm.unfinished()
@@ -113,25 +117,35 @@ def export(
     subnet = subnet_of(algorithm, static, dense, forms)
     if fold_bn:
         subnet['folded'] = fold_norms(static)
-    content = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
-    if store == 'factors':
-        content['state_dict'], content['factors'] = factored_state(algorithm.architecture, static)
-    else:
-        content['state_dict'] = {key: value.cpu() for key, value in static.state_dict().items()}
+    content: dict[str, Any] = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
+    state, specs = {key: value.cpu() for key, value in static.state_dict().items()}, {}
+    if store == 'smallest':
+        changed = [conv for conv, _ in subnet.get('folded', ())]
+        state, specs = factored_state(algorithm.architecture, static, forms, changed)
+    content['state_dict'] = _rounded(state, getattr(torch, dtype))
+    if specs:
+        content['factors'] = specs
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent) as scratch:
         stage = Path(scratch)
         (stage / 'fix_subnet.json').write_text(json.dumps(subnet, indent=1), encoding='utf-8')
         torch.save(content, stage / 'compact.pth')
-        written = dict(checkpoint_bytes=(stage / 'compact.pth').stat().st_size)
+        size = (stage / 'compact.pth').stat().st_size
+        written: dict[str, Any] = dict(checkpoint_bytes=size, factored=len(specs))
         _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
         rebuilt = _rebuild(stage)
         # Where sums are taken in another order, rounding grows with what is summed.
         relative = fold_bn or mutator.reorders_sums
+        batches = list(batches)
         difference, compared = compare(algorithm, rebuilt, batches, relative)
-        if not difference < TOLERANCE:
+        off = difference
+        if dtype != 'float32':
+            # What was rounded differs from what was trained, but not from its own file.
+            static.load_state_dict(materialise(content['state_dict'], specs))
+            off, _ = compare(algorithm, rebuilt, batches, relative, trained=static)
+        if not off < TOLERANCE:
             raise CompressionError(
-                f'the exported model differs from the trained one by {difference:.3g} (at most '
+                f'the exported model differs from the trained one by {off:.3g} (at most '
                 f'{TOLERANCE:g} is allowed); nothing was written'
             )
         if onnx_shape is not None:
@@ -144,6 +158,14 @@ def export(
     keys = ('checkpoint', 'config', 'subnet')
     paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
     return dict(max_difference=difference, batches=compared, **paths, **written)
+
+
+def _rounded(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """A state dict with its matrices of float32 in another type; vectors stay as they are."""
+    return {
+        key: value.to(dtype) if value.dtype == torch.float32 and value.ndim > 1 else value
+        for key, value in state.items()
+    }
 
 
 def _check_plain(static: nn.Module) -> None:
@@ -166,6 +188,7 @@ def compare(
     static: BaseModel,
     batches: Iterable[Any] = (),
     relative: bool = False,
+    trained: nn.Module | None = None,
 ) -> tuple[float, int]:
     """Largest difference of outputs between a trained algorithm and its static model.
 
@@ -175,12 +198,13 @@ def compare(
         batches: Real data as a dataloader gives it. A random batch is always compared, on the
             CPU.
         relative: Divide differences by the largest output of a pass where that is above 1.
+        trained: What to compare with instead of the algorithm's architecture.
 
     Returns:
         The largest absolute difference (NaN counts as infinite), and how many real batches
         were compared.
     """
-    trained = copy.deepcopy(algorithm.architecture).eval()
+    trained = copy.deepcopy(trained or algorithm.architecture).eval()
     static = static.eval()
     with seeded():
         probe = Probe(copy.deepcopy(trained).cpu())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,10 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmcompress.core.base.op import Recipe
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.plain import conv_layer
+from mmcompress.registry import TASK_UTILS
 
 from .op import MERGED, FilterOp, Static, double
 from .starts import fill
@@ -123,6 +126,10 @@ class BasisConv2d(FilterOp):
     def basis(self) -> Tensor:
         """The weight of the basis convolution, ``Tensor[r, c / groups, kh, kw]``."""
 
+    @abstractmethod
+    def stored_basis(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors that :meth:`basis` is made of, and settings of :func:`basis_factors`."""
+
     def offset(self) -> Tensor | None:
         """The bias of the basis convolution, ``Tensor[r]``, if any."""
         return None
@@ -200,12 +207,7 @@ class BasisConv2d(FilterOp):
         return basis if self.coefficients is None else self._combine(basis, self.coefficients)
 
     def _combine(self, basis: Tensor, coefficients: Tensor) -> Tensor:
-        # A map sees one part of the channels of a group, a filter all parts of its group.
-        n, channels, *kernel = self.dense_shape
-        parts = self.basis_groups // self.groups
-        split = coefficients.reshape(self.groups, n // self.groups, parts, -1)
-        rows = basis.reshape(self.groups, parts, -1, basis[0].numel())
-        return torch.einsum('gnpq,gpqd->gnpd', split, rows).reshape(n, channels, *kernel)
+        return combine(basis, coefficients, self.dense_shape, self.groups, self.basis_groups)
 
     def _lift(
         self, offset: Tensor | None, coefficients: Tensor, bias: Tensor | None
@@ -265,14 +267,33 @@ class BasisConv2d(FilterOp):
         layer = conv_layer(self, basis.shape, self.basis_groups, offset is not None)
         return [layer], [dict(weight=basis, bias=offset)]
 
+    def recipes(self, form: str | None = None) -> dict[str, Recipe]:
+        """The basis, once for all layers that share it; merged kernels also of coefficients."""
+        form = form or self.default_form
+        tensors, settings = self.stored_basis()
+        settings['basis_groups'] = self.basis_groups
+        scale = self._scale()
+        if scale is not None:
+            tensors['scale'] = scale
+        if form == MERGED:
+            tensors['coefficients'] = self.coefficients
+            settings['groups'] = self.groups
+        several = self.coefficients is not None and form != MERGED
+        return {'0.weight' if several else 'weight': Recipe('BasisFactors', tensors, settings)}
+
+    def _scale(self) -> Tensor | None:
+        """What the norm multiplies the maps by, ``Tensor[r]`` in float64, if there is one."""
+        if self.norm is None:
+            return None
+        scale = (self.norm.running_var.double() + self.norm.eps).rsqrt()
+        return scale * double(self.norm.weight) if self.norm.affine else scale
+
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the basis convolution and the norm behind it, as one."""
         basis, offset = double(self.basis()), double(self.offset())
-        if self.norm is None:
+        scale = self._scale()
+        if scale is None:
             return basis, offset
-        scale = (self.norm.running_var.double() + self.norm.eps).rsqrt()
-        if self.norm.affine:
-            scale = scale * double(self.norm.weight)
         offset = ((0 if offset is None else offset) - self.norm.running_mean.double()) * scale
         if self.norm.affine:
             offset = offset + double(self.norm.bias)
@@ -281,6 +302,68 @@ class BasisConv2d(FilterOp):
     def extra_repr(self) -> str:
         """Settings of the convolution, and the number of maps."""
         return f'{super().extra_repr()}, maps={self.maps}'
+
+
+def combine(
+    basis: Tensor, coefficients: Tensor, shape: Sequence[int], groups: int, basis_groups: int
+) -> Tensor:
+    """The merged kernel of a basis convolution and 1x1 coefficients.
+
+    Args:
+        basis: ``Tensor[r, c / basis_groups, kh, kw]``.
+        coefficients: ``Tensor[n, r / G, 1, 1]``.
+        shape: Of the kernel, ``(n, c / G, kh, kw)``.
+        groups: G.
+        basis_groups: A multiple of G.
+    """
+    # A map sees one part of the channels of a group, a filter all parts of its group.
+    n, channels, *kernel = shape
+    parts = basis_groups // groups
+    split = coefficients.reshape(groups, n // groups, parts, -1)
+    rows = basis.reshape(groups, parts, -1, basis[0].numel())
+    return torch.einsum('gnpq,gpqd->gnpd', split, rows).reshape(n, channels, *kernel)
+
+
+def stack(bases: Sequence[Tensor], groups: int) -> Tensor:
+    """Several bases ``Tensor[r_i, c / groups, kh, kw]`` as one, group by group."""
+    if len(bases) == 1:
+        return bases[0]
+    if groups == 1:
+        return torch.cat(list(bases))
+    split = [basis.unflatten(0, (groups, -1)) for basis in bases]
+    return torch.cat(split, dim=1).flatten(0, 1)
+
+
+@TASK_UTILS.register_module(name='BasisFactors')
+def basis_factors(
+    tensors: dict[str, Tensor],
+    shape: Sequence[int],
+    basis_groups: int = 1,
+    groups: int = 1,
+    channels: int | None = None,
+    repeat: int = 1,
+) -> Tensor:
+    """The weight of a basis convolution, or a merged kernel; in float64.
+
+    Args:
+        tensors: ``shared_basis`` and ``unique_basis``, or one of them; ``scale``, ``Tensor[r]``,
+            of the maps; ``coefficients``, for a merged kernel.
+        shape: Of the weight.
+        basis_groups: Groups of the basis convolution.
+        groups: Of the merged kernel.
+        channels: How many channels of the basis the layer uses, the first ones.
+        repeat: How often the basis stands in the weight: once for each group of channels.
+    """
+    names = ('shared_basis', 'unique_basis')
+    basis = stack([tensors[name].double() for name in names if name in tensors], basis_groups)
+    if channels is not None:
+        basis = basis[:, :channels]
+    basis = basis.repeat(repeat, 1, 1, 1)
+    if 'scale' in tensors:
+        basis = basis * tensors['scale'].double().view(-1, 1, 1, 1)
+    if 'coefficients' not in tensors:
+        return basis
+    return combine(basis, tensors['coefficients'].double(), shape, groups, basis_groups)
 
 
 def _activation(act_cfg: dict) -> nn.Module:

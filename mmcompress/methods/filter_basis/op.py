@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mmcompress.core.filters.basis_op import BasisConv2d
@@ -68,6 +70,11 @@ class FilterBasisConv2d(BasisConv2d):
     def basis(self) -> Tensor:
         """The basis once for each group of channels, ``Tensor[g b, s, kh, kw]``."""
         return self.sliced.repeat(self.basis_groups, 1, 1, 1)
+
+    def stored_basis(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The basis, of which the layer uses the first channels once for each of their groups."""
+        settings = dict(channels=self.basis_size, repeat=self.basis_groups)
+        return dict(shared_basis=self.owner.shared_basis), settings
 
     def offset(self) -> Tensor | None:
         """The bias once for each group of channels, ``Tensor[g b]``, if any."""

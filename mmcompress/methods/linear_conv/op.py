@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmcompress.core.base.op import Recipe
 from mmcompress.core.filters.op import FilterOp, Static, double
 from mmcompress.registry import MODELS
 
@@ -167,9 +168,9 @@ class LinearConv2d(FilterOp):
         factors = {name: getattr(self, name) for name in self.factors}
         return pack(factors, self.mask if self.is_sparse else None, self.order)
 
-    def recipe(self) -> dict[str, Any]:
-        """See the base class."""
-        return dict(type='LinearConvFactors', shape=list(self.dense_shape), groups=self.sets)
+    def recipes(self, form: str | None = None) -> dict[str, Recipe]:
+        """The weight, of what is stored."""
+        return {'weight': Recipe('LinearConvFactors', self.stored(), dict(groups=self.sets))}
 
     @torch.no_grad()
     def count_stored(self) -> None:

@@ -43,7 +43,7 @@ def pack(factors: dict[str, Tensor], mask: Tensor | None, order: Tensor) -> dict
 @TASK_UTILS.register_module(name='LinearConvFactors')
 @torch.no_grad()
 def linear_conv_factors(tensors: dict[str, Tensor], shape: Sequence[int], groups: int) -> Tensor:
-    """The weight of a layer, ``Tensor[n, c', kh, kw]``, rounded once.
+    """The weight of a layer, ``Tensor[n, c', kh, kw]``, in float64.
 
     Args:
         tensors: As :func:`pack` gives them.
@@ -68,14 +68,13 @@ def linear_conv_factors(tensors: dict[str, Tensor], shape: Sequence[int], groups
     else:
         names = ('combination',) if 'combination' in tensors else ('left', 'right')
         factors = [tensors[name] for name in names]
-    weight = materialise(
+    return materialise(
         primary.double(),
         tuple(factor.double() for factor in factors),
         None if order is None else order.long(),
         groups,
         shape,
     )
-    return weight.to(primary.dtype)
 
 
 def pack_mask(mask: Tensor) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from mmcompress.core.base.op import Recipe
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.filters.basis_op import BasisConv2d
+from mmcompress.core.filters.basis_op import BasisConv2d, stack
 from mmcompress.core.filters.op import Static
 from mmcompress.core.layers.plain import conv_layer
 from mmcompress.registry import MODELS
@@ -88,13 +91,25 @@ class SharedBasisConv2d(BasisConv2d):
         """
         if not self.is_one:
             raise ValueError('filters in different groups are not one convolution')
-        bases = [basis for basis, _ in self.bases]
-        if len(bases) == 1:
-            return bases[0]
-        if self.basis_groups == 1:
-            return torch.cat(bases)
-        split = [basis.unflatten(0, (self.basis_groups, -1)) for basis in bases]
-        return torch.cat(split, dim=1).flatten(0, 1)
+        return stack([basis for basis, _ in self.bases], self.basis_groups)
+
+    def stored_basis(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The shared filters, and the layer's own."""
+        both = dict(shared_basis=self.owner.shared_basis, unique_basis=self.unique_basis)
+        return {name: basis for name, basis in both.items() if basis is not None}, {}
+
+    def recipes(self, form: str | None = None) -> dict[str, Recipe]:
+        """See the base class; filters in different groups are two convolutions."""
+        if self.is_one:
+            return super().recipes(form)
+        tensors = self.stored_basis()[0]
+        groups = [count for _, count in self.bases]
+        return {
+            f'{index}.weight': Recipe('BasisFactors', {name: basis}, dict(basis_groups=count))
+            for index, ((name, basis), count) in enumerate(
+                zip(tensors.items(), groups, strict=True)
+            )
+        }
 
     def convolve(self, x: Tensor) -> Tensor:
         """See the base class."""

@@ -14,7 +14,7 @@ from torch import nn
 import mmcompress
 from mmcompress.core import CompressionAlgorithm, CompressionError, sub_model
 from mmcompress.core.base.mutator import Mutator
-from mmcompress.core.base.op import Op
+from mmcompress.core.base.op import Op, Recipe
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.export import export
 from mmcompress.core.export.factors import check_specs, factored_state, materialise
@@ -22,6 +22,7 @@ from mmcompress.core.export.static import to_static
 from mmcompress.registry import TASK_UTILS
 
 LAYER = 'backbone.conv2'
+KEY = f'{LAYER}.weight'
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
@@ -43,8 +44,8 @@ class ToyConv(Op, nn.Conv2d):
         self.row = nn.Parameter(torch.randn(10, self.in_channels * 9)[3:4])
         return self
 
-    def recipe(self):
-        return dict(type='ToyFactors', shape=[self.out_channels, self.in_channels, 3, 3], scale=0.5)
+    def recipes(self, form=None):
+        return {'weight': Recipe('ToyFactors', self.stored(), dict(scale=0.5))}
 
     def stored(self):
         return dict(column=self.column, row=self.row)
@@ -96,7 +97,7 @@ def trained(cfg):
 
 @pytest.fixture
 def exported(trained, cfg, tmp_path):
-    return export(trained, cfg, tmp_path / 'out', store='factors')
+    return export(trained, cfg, tmp_path / 'out', store='smallest')
 
 
 def test_there_and_back(trained):
@@ -108,7 +109,8 @@ def test_there_and_back(trained):
     }
     assert f'{LAYER}.weight' not in state
     assert json.loads(json.dumps(specs)) == specs
-    assert specs[LAYER]['tensors'] == dict(column=[16, 1], row=[1, 72])
+    assert specs[KEY]['shape'] == [16, 8, 3, 3]
+    assert specs[KEY]['tensors'] == {n: f'{LAYER}.factors.{n}' for n in ('column', 'row')}
     assert state[f'{LAYER}.factors.row'].untyped_storage().nbytes() == 4 * 72
     before = dict(state)
     weights = materialise(state, specs)
@@ -168,7 +170,7 @@ def test_training_goes_on_with_weights(exported, tiny_cfg, tmp_path):
 
 
 def test_size_of_the_file(trained, cfg, exported, tmp_path):
-    as_weights = export(trained, cfg, tmp_path / 'weights')
+    as_weights = export(trained, cfg, tmp_path / 'weights', store='weights')
     for result in (exported, as_weights):
         size = (tmp_path / result['checkpoint']).stat().st_size
         assert result['checkpoint_bytes'] == size
@@ -183,27 +185,27 @@ def test_size_of_the_file(trained, cfg, exported, tmp_path):
         (lambda c: c['state_dict'].pop(f'{LAYER}.factors.row'), "conv2.factors.row' is missing"),
         (
             lambda c: c['state_dict'].update({f'{LAYER}.factors.column': torch.ones(15, 1)}),
-            r"conv2.factors.column' is \(15, 1\), not \(16, 1\)",
+            r"conv2.weight' comes out as \(15, 8, 3, 3\), not \(16, 8, 3, 3\)",
         ),
         (
-            lambda c: c['factors'][LAYER].update(scale=math.inf),
-            "weight of 'backbone.conv2' cannot be made of its factors: the scale is not finite",
+            lambda c: c['factors'][KEY].update(scale=math.inf),
+            "'backbone.conv2.weight' cannot be made of its factors: the scale is not finite",
         ),
         (
-            lambda c: c['factors'][LAYER].update(scale='1'),
-            "weight of 'backbone.conv2' cannot be made of its factors: must be real number",
+            lambda c: c['factors'][KEY].update(scale='1'),
+            "'backbone.conv2.weight' cannot be made of its factors: must be real number",
         ),
         (
-            lambda c: c['factors'][LAYER].pop('scale'),
-            "weight of 'backbone.conv2' cannot be made of its factors: .*'scale'",
+            lambda c: c['factors'][KEY].pop('scale'),
+            "'backbone.conv2.weight' cannot be made of its factors: .*'scale'",
         ),
         (
-            lambda c: c['factors'][LAYER].update(shape=[4, 8, 3, 3]),
-            r"'backbone.conv2' comes out as \(16, 8, 3, 3\), not \(4, 8, 3, 3\)",
+            lambda c: c['factors'][KEY].update(shape=[4, 8, 3, 3]),
+            r"'backbone.conv2.weight' comes out as \(16, 8, 3, 3\), not \(4, 8, 3, 3\)",
         ),
-        (lambda c: c['factors'][LAYER].update(type='ToyFactor'), "nearest are 'ToyFactors'"),
+        (lambda c: c['factors'][KEY].update(type='ToyFactor'), "nearest are 'ToyFactors'"),
         (lambda c: c.update(factors=[1]), '`factors` has to be a dict'),
-        (lambda c: c['factors'].update({LAYER: 1}), "'backbone.conv2' is 1"),
+        (lambda c: c['factors'].update({KEY: 1}), "'backbone.conv2.weight' is 1"),
     ],
 )
 def test_a_file_that_does_not_fit(exported, tmp_path, change, says):
@@ -220,21 +222,40 @@ def test_specs_of_nothing():
 
 
 def test_a_wrong_factor_is_noticed_before_anything_is_written(trained, cfg, tmp_path, monkeypatch):
-    right = ToyConv.recipe
-    monkeypatch.setattr(ToyConv, 'recipe', lambda op: dict(right(op), scale=0.51))
+    wrong = {'weight': lambda op: Recipe('ToyFactors', op.stored(), dict(scale=0.51))}
+    monkeypatch.setattr(
+        ToyConv, 'recipes', lambda op, form=None: {k: make(op) for k, make in wrong.items()}
+    )
     refuses(trained, cfg, tmp_path, 'differs from the trained one.*nothing was written')
 
 
-def test_folded_norms_are_refused(trained, cfg, tmp_path):
-    refuses(trained, cfg, tmp_path, 'batch norms are to be folded', fold_bn=True)
+def test_weights_with_a_norm_folded_in_are_stored(trained, cfg, tmp_path):
+    result = export(trained, cfg, tmp_path / 'out', fold_bn=True)
+    assert result['factored'] == 0
+    assert result['max_difference'] < 1e-5
+    assert 'factors' not in torch.load(result['checkpoint'], weights_only=True)
 
 
-def test_a_method_without_factors(classifier_cfg, tmp_path):
-    cfg = Config(dict(model=dict(type='mmcompress.DCFF', architecture=classifier_cfg(8))))
-    refuses(MODELS.build(cfg.model), cfg, tmp_path, "store is 'factors'")
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+def test_numbers_of_16_bits(trained, cfg, exported, tmp_path, dtype):
+    result = export(trained, cfg, tmp_path / dtype, dtype=dtype)
+    content = torch.load(result['checkpoint'], weights_only=True)
+    kinds = {key: value.dtype for key, value in content['state_dict'].items()}
+    assert kinds[f'{LAYER}.factors.column'] == kinds['head.weight'] == getattr(torch, dtype)
+    assert kinds['backbone.bn1.running_var'] == torch.float32
+    assert 1e-6 < result['max_difference'] < 0.05
+    for key, value in mmcompress.load_compact(result['checkpoint']).items():
+        assert value.dtype in (torch.float32, getattr(torch, dtype), torch.int64), key
+    assert mmcompress.load_compact(result['checkpoint'])[KEY].dtype == torch.float32
+
+
+def test_settings_that_are_not_there(trained, cfg, tmp_path):
+    for key in ('store', 'dtype'):
+        with pytest.raises(CompressionError, match=f"{key} is 'some'"):
+            export(trained, cfg, tmp_path / 'out', **{key: 'some'})
 
 
 def refuses(trained, cfg, tmp_path, says, **settings):
     with pytest.raises(CompressionError, match=says):
-        export(trained, cfg, tmp_path / 'out', store='factors', **settings)
+        export(trained, cfg, tmp_path / 'out', store='smallest', **settings)
     assert list(tmp_path.iterdir()) == []

@@ -106,9 +106,10 @@ def test_static_layer_storage_and_counts(case, variant):
     assert static.weight.shape == conv.weight.shape
     torch.testing.assert_close(static(x), expected, rtol=0, atol=1e-10)
 
-    spec, tensors = op.recipe(), op.stored()
-    assert spec.pop('type') == 'LinearConvFactors'
-    assert torch.equal(linear_conv_factors(tensors, **spec), static.weight)
+    recipe = op.recipes()['weight']
+    tensors = recipe.tensors
+    weight = linear_conv_factors(tensors, op.dense_shape, **recipe.settings)
+    assert torch.equal(weight, static.weight)
 
     half, size = op.num_primary, conv.weight[0].numel()
     assert half == conv.out_channels // 2
@@ -245,7 +246,7 @@ def test_stored_factors_of_a_network(variant):
             op.mask.copy_(torch.rand(op.mask.shape) < 0.5)
     static = to_static(algorithm)
     state, specs = factored_state(algorithm.architecture, static)
-    assert 'backbone.grouped' in specs
+    assert 'backbone.grouped.weight' in specs
     again = materialise(state, specs)
     for key, value in static.state_dict().items():
         assert torch.equal(again[key], value), key

@@ -52,12 +52,12 @@ def test_the_weight_of_a_static_layer(variant, groups):
     op = op_of(variant, groups)
     if variant == 'sparse':
         op.mask.copy_(torch.rand(op.mask.shape) > 0.5)
-    spec, tensors = op.recipe(), op.stored()
-    assert spec == dict(type='LinearConvFactors', shape=list(op.dense_shape), groups=groups)
-    weight = linear_conv_factors(tensors, spec['shape'], spec['groups'])
-    assert weight.dtype == torch.float32
-    assert torch.equal(weight, op.to_static().weight)
-    torch.testing.assert_close(weight, op.filters())
+    recipe = op.recipes()['weight']
+    assert (recipe.function, recipe.settings) == ('LinearConvFactors', dict(groups=groups))
+    weight = linear_conv_factors(recipe.tensors, op.dense_shape, **recipe.settings)
+    assert weight.dtype == torch.float64
+    assert torch.equal(weight.float(), op.to_static().weight)
+    torch.testing.assert_close(weight.float(), op.filters())
 
 
 def test_only_what_is_left_is_stored():
@@ -81,10 +81,10 @@ def test_the_order_is_stored_where_there_is_one(filters, dtype):
     op = LinearConv2d(nn.Conv2d(1, filters, 1), variant='lowrank', rank=1, primary_ratio=0.001)
     assert 'order' not in op.stored()
     op.order.copy_(torch.randperm(filters))
-    spec, tensors = op.recipe(), op.stored()
+    tensors = op.stored()
     assert tensors['order'].dtype == dtype
-    weight = linear_conv_factors(tensors, spec['shape'], 1)
-    assert torch.equal(weight, op.to_static().weight)
+    weight = linear_conv_factors(tensors, op.dense_shape, 1)
+    assert torch.equal(weight.float(), op.to_static().weight)
 
 
 def test_double_precision_stays():
