@@ -8,6 +8,7 @@ import contextlib
 import copy
 import importlib.util
 import inspect
+import json
 import math
 from pathlib import Path
 
@@ -177,18 +178,18 @@ def test_costs_are_those_of_the_layers(kind, index):
 def test_what_is_stored_makes_the_weight(kind, index):
     shared = set()
     for name, op in ops_of(build(kind, index).architecture).items():
-        stored, recipe = op.stored(), op.recipe()
+        stored = op.stored()
         assert all(isinstance(tensor, torch.Tensor) for tensor in stored.values()), name
         assert not any(tensor.requires_grad for tensor in stored.values()), name
         shared |= {tensor.data_ptr() for tensor in stored.values()}
-        if recipe is None:
-            continue
-        static = op.to_static()
-        make = TASK_UTILS.get(recipe['type'])
-        options = {key: value for key, value in recipe.items() if key != 'type'}
-        made = make(stored, **options)
-        assert list(made.shape) == recipe['shape'], name
-        assert torch.equal(made, static.weight), name
+        for form in op.forms:
+            static = op.to_static(form).state_dict()
+            for key, recipe in op.recipes(form).items():
+                make = TASK_UTILS.get(recipe.function)
+                made = make(recipe.tensors, list(static[key].shape), **recipe.settings)
+                assert made.dtype == torch.float64, (name, form)
+                torch.testing.assert_close(made.float(), static[key], rtol=0, atol=1e-7)
+                json.dumps(recipe.settings)
     assert shared
 
 
