@@ -1,4 +1,4 @@
-"""Packaging of mmcompress.
+"""The one step of building mmcompress that pyproject.toml has no words for.
 
 OpenMMLab's tools (openmim, mmengine's ``lib::path/of/config.py``) look for a library's configs
 and scripts in the folder ``.mim`` inside the package. :class:`BuildWithMim` puts them there:
@@ -6,11 +6,10 @@ copied into a wheel, linked in an editable install so that an edited config is n
 """
 
 import os
-import runpy
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -44,31 +43,4 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, place)
 
 
-def requirements(name: str) -> list[str]:
-    """Read ``requirements/<name>.txt`` without its comments and pip options."""
-    lines = (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines()
-    stripped = (line.partition('#')[0].strip() for line in lines)
-    return [line for line in stripped if line and not line.startswith('-')]
-
-
-EXTRAS = ('cls', 'det', 'seg', 'pose', 'sr', 'demo', 'fit', 'plot')
-extras = {name: requirements(name) for name in EXTRAS}
-extras['all'] = sorted({line for name in EXTRAS for line in extras[name]})
-readme = ROOT / 'README.md'
-
-setup(
-    name='mmcompress',
-    version=runpy.run_path(str(ROOT / 'mmcompress' / 'version.py'))['__version__'],
-    description='Compression of convolutional networks for every OpenMMLab task library',
-    long_description=readme.read_text(encoding='utf-8') if readme.exists() else '',
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    packages=find_packages(include=['mmcompress', 'mmcompress.*']),
-    include_package_data=True,
-    python_requires='>=3.10',
-    install_requires=requirements('runtime'),
-    extras_require=extras,
-    entry_points={'console_scripts': ['mmcompress = mmcompress.cli:main']},
-    cmdclass={'build_py': BuildWithMim},
-    zip_safe=False,
-)
+setup(cmdclass={'build_py': BuildWithMim})

@@ -1,3 +1,3 @@
-"""The version of mmcompress; ``setup.py`` reads it from here."""
+"""The version of mmcompress; ``pyproject.toml`` reads it from here."""
 
 __version__ = '0.1.0'

@@ -31,7 +31,7 @@ python=$("$chosen" -c 'import sys; print(sys._base_executable or sys.executable)
 
 # --- Anything to do?
 # The path counts, because an environment that was moved or copied does not work.
-stamp=$("$python" - "$venv" requirements/*.txt requirements/setup_env.sh requirements/check_env.py setup.py <<'PY'
+stamp=$("$python" - "$venv" requirements/*.txt requirements/setup_env.sh requirements/check_env.py setup.py pyproject.toml <<'PY'
 import hashlib, pathlib, sys
 digest = hashlib.sha256(f'{sys.version} {sys.argv[1]}'.encode())
 for name in sys.argv[2:]:
