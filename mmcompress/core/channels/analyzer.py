@@ -51,7 +51,7 @@ class DependencyAnalyzer:
 
     Example:
         >>> analyzer = DependencyAnalyzer()
-        >>> units = analyzer.analyze(model).units
+        >>> units = analyzer.analyze(resnet18).units
         >>> units['backbone.layer1.0.conv1_(0, 64)_64'].num_channels
         64
     """

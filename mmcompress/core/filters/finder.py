@@ -50,8 +50,8 @@ class FilterFinder:
         CompressionError: If an argument is none of these.
 
     Example:
-        >>> FilterFinder('stage', skip_first_block=True).find(resnet18)
-        {'backbone.layer1': ['backbone.layer1.1.conv1', 'backbone.layer1.1.conv2'], ...}
+        >>> FilterFinder('stage', skip_first_block=True).find(resnet18)['backbone.layer1']
+        ['backbone.layer1.1.conv1', 'backbone.layer1.1.conv2']
     """
 
     def __init__(

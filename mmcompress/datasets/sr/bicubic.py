@@ -83,7 +83,7 @@ def imresize(image: Tensor, scale: float) -> Tensor:
 
     Example:
         >>> imresize(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 0.5)
-        tensor([[-0.0312,  1.0312]])
+        tensor([[0.0547, 0.9453]])
     """
     if not scale > 0:
         raise ValueError(f'scale={scale} has to be above 0.')

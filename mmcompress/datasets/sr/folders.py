@@ -51,9 +51,9 @@ class SRFolders(ImagePairs):
         BadImageError: If an image can't be used and ``skip_bad`` is False.
 
     Example:
-        >>> dataset = SRFolders('HR', 'LR_bicubic/X4', scale=4, data_root='data/Set5')
-        >>> item = dataset[0]
-        >>> item['gt'].shape, item['lq'].shape
+        >>> set5 = dict(scale=4, data_root='data/Set5')
+        >>> item = SRFolders('HR', 'LR_bicubic/X4', **set5)[0]  # doctest: +SKIP
+        >>> item['gt'].shape, item['lq'].shape  # doctest: +SKIP
         ((512, 512, 3), (128, 128, 3))
     """
 

@@ -226,8 +226,9 @@ class PSNR(ImageMetric):
         **kwargs: See :class:`ImageMetric`.
 
     Example:
-        >>> METRICS.build(dict(type='PSNR', border=2)).evaluate(5)
-        {'PSNR': 33.66}
+        >>> black = np.zeros((8, 8, 3), np.uint8)
+        >>> round(PSNR(border=2, prefix='digits').compare(black, black + 10), 2)
+        28.13
     """
 
     name = 'PSNR'
