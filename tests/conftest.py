@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import itertools
 import random
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,31 @@ from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope  # isort: 
 from mmengine.runner import Runner  # isort: skip
 
 torch.set_num_threads(1)  # small networks; a second thread costs more than it gives
+
+#: What the small environment of `make test-fast` lacks; a file that names one of these needs more.
+FULL = re.compile(r'\b(mmdet|mmseg|mmpose|mmrazor|onnx|onnxruntime|osqp|mmcv\.ops)\b')
+#: Folders whose tests run whole tools.
+SLOW = ('benchmarks', 'cli', 'integration')
+
+
+def _needs_full(path: Path) -> bool:
+    return bool(FULL.search(path.read_text(encoding='utf-8')))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files that need the full environment can't even be imported without it."""
+    wanted = collection_path.suffix != '.py' or 'not full' not in config.option.markexpr
+    return None if wanted or not _needs_full(collection_path) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as ``full`` and ``slow``, see ``pyproject.toml``."""
+    full = {path: _needs_full(path) for path in {item.path for item in items}}
+    for item in items:
+        if full[item.path]:
+            item.add_marker('full')
+        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
+            item.add_marker('slow')
 
 
 @MODELS.register_module(force=True)

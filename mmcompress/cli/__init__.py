@@ -70,7 +70,7 @@ def parse(module: ModuleType, words: list[str], prog: str | None = None) -> argp
 def choose(module: ModuleType, words: list[str], prog: str | None) -> str:
     """Take the verb from the command line; without one, say which there are, and end."""
     word = words.pop(0) if words else None
-    if word in module.VERBS:
+    if word is not None and word in module.VERBS:
         return word
     if word == '--version':
         from mmcompress.version import __version__
@@ -78,7 +78,7 @@ def choose(module: ModuleType, words: list[str], prog: str | None) -> str:
         print(__version__)
         sys.exit(0)
     if word in ('-h', '--help', None):
-        text = [f'usage: {prog} VERB ...', '', module.__doc__.splitlines()[0], '', 'verbs:']
+        text = [f'usage: {prog} VERB ...', '', (module.__doc__ or '').splitlines()[0], '', 'verbs:']
         text += [f'  {name:<8} {what}' for name, what in module.VERBS.items()]
         text += ['', f'`{prog} VERB --help` says more']
         print('\n'.join(text), file=sys.stdout if word else sys.stderr)

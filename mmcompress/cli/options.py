@@ -170,6 +170,6 @@ def give_json(result: Any, where: bool | str | None) -> None:
     if prints_json(where):
         print(text)
         return
-    path = Path(where)
+    path = Path(str(where))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text + '\n', encoding='utf-8')

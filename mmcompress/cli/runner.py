@@ -129,7 +129,7 @@ def _heard() -> Iterator[list[logging.LogRecord]]:
     """What is logged inside."""
     records: list[logging.LogRecord] = []
     listener = logging.Handler()
-    listener.emit = records.append
+    listener.emit = records.append  # type: ignore[method-assign]
     logger = MMLogger.get_current_instance()
     logger.addHandler(listener)
     try:

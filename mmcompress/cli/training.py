@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -112,7 +113,7 @@ def _check_start_of(model: nn.Module, path: str) -> None:
     """See that a checkpoint is one that training can start from; the model stays as it is."""
     state = load_checkpoint_file(path)['state_dict']
     model = copy.deepcopy(model)
-    fits = contextlib.nullcontext()
+    fits: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if isinstance(model, FilterAlgorithm):
         fits = model.mutator.without_fitting()  # takes its time; the run does it
     with fits:
@@ -134,7 +135,7 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
         )
     folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
     options = options_of(stages, args.cfg_options)
-    configs = {}
+    configs: dict[str, Any] = {}
     for stage in stages:
         cfg = load_config(stage.content, args.compress, options[stage.name])
         apply_launch(cfg, args.launcher, args.local_rank, str(folder / stage.name))

@@ -14,12 +14,13 @@ Does nothing when torchvision's operators load, and when torchvision is absent.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 from ._hooks import after_import
 
 SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 # A torch.library.Library takes its declarations back when it is garbage collected.
-_keep = []
+_keep: list[Any] = []
 
 
 def apply() -> None:

@@ -104,7 +104,8 @@ def _png(image: np.ndarray) -> bytes:
 
 def _coco(part: str, keypoints: bool) -> dict:
     """COCO annotations of a part: images and categories count from 0 and 1, as COCO's do."""
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for index in range(LENGTHS[part]):
         file_name = Path(_PATHS['image'].format(part=part, index=index)).name
         images.append(dict(id=index, file_name=file_name, width=CANVAS, height=CANVAS))

@@ -17,7 +17,7 @@ _GRID = '#e4e7eb'
 _METRIC = '#c44e2b'
 _LATENCY = '#6a4c93'
 _SIZES = {'macs': ('MACs', '#1f6f8b'), 'params': ('parameters', '#9cc5d3')}
-_TITLE = dict(loc='left', fontsize=10.5, color=_INK, pad=8)
+_TITLE: dict[str, Any] = dict(loc='left', fontsize=10.5, color=_INK, pad=8)
 
 
 def summary_plot(

@@ -8,6 +8,7 @@ into zeros of full width (expand). See :class:`SqueezeExpand`.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class SqueezeExpand(nn.Module):
         out_channels: Full width of the output, likewise.
     """
 
-    def __init__(self, conv: nn.Module, in_channels: int, out_channels: int) -> None:
+    def __init__(self, conv: Any, in_channels: int, out_channels: int) -> None:
         super().__init__()
         squeezes, expands = conv.in_channels < in_channels, conv.out_channels < out_channels
         self.squeeze = Squeeze(in_channels, conv.in_channels) if squeezes else nn.Identity()
@@ -90,7 +91,7 @@ def squeeze_expand(dense: nn.Module, compact: nn.Module) -> nn.Module:
     """
     model = copy.deepcopy(dense)
     for name, conv in narrowed_convs(dense, compact).items():
-        wide = dense.get_submodule(name)
+        wide: Any = dense.get_submodule(name)
         way = SqueezeExpand(copy.deepcopy(conv), wide.in_channels, wide.out_channels)
         replace_module(model, name, way)
     return model

@@ -180,7 +180,7 @@ class CouplingGraph:
                 kind = type(layer).__name__
                 reason = reason or f'{name} is a {kind}, whose channels are not known'
                 continue
-            sides = (False, True)
+            sides: tuple[bool, ...] = (False, True)
             if not is_pass_through(layer):
                 sides = (self.graph.is_out_channel_pruning_fn(item.dep.handler),)
             for is_output in sides:
@@ -260,10 +260,10 @@ class _ProtocolPruner(tp.BasePruningFunc):
     def prune_in_channels(self, layer: nn.Module, idxs: Sequence[int]) -> nn.Module:
         return layer
 
-    def get_out_channels(self, layer: nn.Module) -> int:
+    def get_out_channels(self, layer: Any) -> int:
         return layer.out_channels
 
-    def get_in_channels(self, layer: nn.Module) -> int:
+    def get_in_channels(self, layer: Any) -> int:
         return layer.in_channels
 
 

@@ -63,8 +63,9 @@ class BasisConv2d(FilterOp):
             ``act_cfg`` says, or there are settings for coefficients where there are none.
     """
 
-    factors = ('coefficients',)
+    factors: tuple[str, ...] = ('coefficients',)
     default_form = FACTORED
+    _owner: BasisConv2d | None
 
     def __init__(
         self,
@@ -89,7 +90,7 @@ class BasisConv2d(FilterOp):
                 'norm_cfg and act_cfg stand in front of coefficients; set them '
                 'to None where coefficients=False'
             )
-        self.norm = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
+        self.norm: Any = None if norm_cfg is None else _batch_norm(norm_cfg, maps).to(like)
         own = None if act_cfg is None else _activation(act_cfg).to(like)
         if act is None:
             self.act = own
@@ -249,7 +250,7 @@ class BasisConv2d(FilterOp):
         if self.act is not None:
             # A PReLU has learned its slopes.
             slopes = {key: double(value) for key, value in self.act.state_dict().items()}
-            layers, weights = [*layers, dict(self.act_cfg)], [*weights, slopes]
+            layers, weights = [*layers, dict(self.act_cfg or {})], [*weights, slopes]
         last = dict(
             type='Conv2d',
             in_channels=self.maps,

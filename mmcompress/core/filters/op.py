@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,8 @@ class FilterOp(Op):
     shared: tuple[str, ...] = ()
     #: The static form that a layer takes where none is asked for.
     default_form: str = MERGED
+
+    teacher: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class FilterOp(Op):
     def _conv(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         padding = self.padding
         if self.padding_mode != 'zeros':
-            x, padding = F.pad(x, self._pad, mode=self.padding_mode), 0
+            x, padding = F.pad(x, self._pad, mode=self.padding_mode), (0, 0)
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, groups)
 
     def weights(self) -> list[nn.Parameter]:
@@ -118,7 +121,7 @@ class FilterOp(Op):
             form: One of :attr:`forms`, by default :attr:`default_form`.
         """
         layers, weights = self._static(form or self.default_form)
-        module = build(layers)
+        module: Any = build(layers)
         like = next(self.owner.parameters())
         for layer, tensors in zip([module] if len(layers) == 1 else module, weights, strict=True):
             layer.to(like)

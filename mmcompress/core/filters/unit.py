@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class FilterUnit(ABC):
         """
 
     @abstractmethod
-    def make_ops(self, convs: list[nn.Conv2d]) -> list[FilterOp]:
+    def make_ops(self, convs: list[nn.Conv2d]) -> Sequence[FilterOp]:
         """An op for each convolution; the first is the owner."""
 
     @abstractmethod
@@ -219,7 +220,7 @@ class FilterUnit(ABC):
         Raises:
             CompressionError: If a layer has another shape, or layers differ in what they share.
         """
-        dense = {}
+        dense: dict[str, Tensor] = {}
         for layer, op in self.ops.items():
             for place in self.places[layer]:
                 weight = op.take_dense(state, f'{place}.')

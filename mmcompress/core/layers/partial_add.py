@@ -325,7 +325,7 @@ def _end_of_chain(graph: fx.Graph, block: nn.Module, layer: str) -> tuple[fx.Nod
 def _is_channelwise(user: fx.Node, node: fx.Node, block: nn.Module) -> bool:
     """Whether ``user`` treats each channel alone, and leaves one that is zero as it is."""
     if user.op == 'call_module':
-        module = block.get_submodule(user.target)
+        module = block.get_submodule(str(user.target))
         return isinstance(module, KEEP_ZERO) or type(module).__name__ in KEEP_ZERO_NAMES
     return user.target in KEEP_ZERO_FUNCTIONS and user.args[:1] == (node,)
 

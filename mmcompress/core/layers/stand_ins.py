@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,8 @@ def traceable(model: nn.Module) -> Iterator[None]:
 
 def parts_added_up(model: nn.Module) -> dict[str, int]:
     """Layers whose output channels are several equal parts that add up to one, by name."""
-    parts = {}
+    parts: dict[str, int] = {}
+    module: Any
     for name, module in model.named_modules():
         if _is_split_attention(module):
             parts[f'{name}.conv'] = parts[f'{name}.fc2'] = module.radix
@@ -60,6 +62,7 @@ def fixed_layers(model: nn.Module) -> set[str]:
 
 def update_widths(model: nn.Module) -> None:
     """Write anew the widths that modules keep in attributes, after layers were narrowed."""
+    module: Any
     for module in model.modules():
         if _is_bottle2neck(module):
             module.width = module.conv1.out_channels // module.scales
@@ -92,7 +95,7 @@ def _stand_in(module: nn.Module) -> Callable | None:
     return None
 
 
-def _deformable(layer: nn.Module, x: Tensor, *offsets: Tensor) -> Tensor:
+def _deformable(layer: Any, x: Tensor, *offsets: Tensor) -> Tensor:
     """A plain convolution: offsets move where it looks, not what it mixes."""
     return F.conv2d(
         x,
@@ -110,7 +113,7 @@ def _is_split_attention(module: nn.Module) -> bool:
     return all(hasattr(module, name) for name in ('radix', 'fc1', 'fc2', 'rsoftmax', 'conv'))
 
 
-def _split_attention(module: nn.Module, x: Tensor) -> Tensor:
+def _split_attention(module: Any, x: Tensor) -> Tensor:
     """Splits are added up, weighed each by its part of the attention."""
     x = _sum_of_parts(module.relu(module.norm0(module.conv(x))), module.radix)
     gap = module.relu(module.norm1(module.fc1(F.adaptive_avg_pool2d(x, 1))))
@@ -127,14 +130,14 @@ def _is_bottle2neck(module: nn.Module) -> bool:
     return all(hasattr(module, name) for name in ('scales', 'width', 'convs', 'bns', 'conv1'))
 
 
-def _bottle2neck(block: nn.Module, x: Tensor) -> Tensor:
+def _bottle2neck(block: Any, x: Tensor) -> Tensor:
     """All splits of the first convolution have one width, even where none is added to another."""
     part = _sum_of_parts(block.relu(block.norm1(block.conv1(x))), block.scales)
     done: list[Tensor] = []
     for conv, norm in zip(block.convs, block.bns, strict=True):
         added = part + done[-1] if done and block.stage_type == 'normal' else part
         done.append(block.relu(norm(conv(added))))
-    last = F.adaptive_avg_pool2d(part, done[0].shape[2:])
+    last = F.adaptive_avg_pool2d(part, (done[0].shape[2], done[0].shape[3]))
     out = block.norm3(block.conv3(torch.cat([*done, last], dim=1)))
     return block.relu(out + (x if block.downsample is None else block.downsample(x)))
 
@@ -144,7 +147,7 @@ def _is_context_block(module: nn.Module) -> bool:
     return all(hasattr(module, name) for name in ('channel_add_conv', 'channel_mul_conv'))
 
 
-def _context_block(module: nn.Module, x: Tensor) -> Tensor:
+def _context_block(module: Any, x: Tensor) -> Tensor:
     """The context is a mean over places, weighed by one map."""
     if module.pooling_type == 'att':
         module.conv_mask(x)
@@ -159,7 +162,7 @@ def _is_non_local(module: nn.Module) -> bool:
     return all(hasattr(module, name) for name in ('g', 'theta', 'phi', 'inter_channels'))
 
 
-def _non_local(module: nn.Module, x: Tensor) -> Tensor:
+def _non_local(module: Any, x: Tensor) -> Tensor:
     """Queries and keys are multiplied channel by channel; values count one width with them."""
     embedded = module.g(x), module.theta(x), module.phi(x)
     mixed = sum(F.adaptive_avg_pool2d(part, 1) for part in embedded)
@@ -171,7 +174,7 @@ def _is_generalized_attention(module: nn.Module) -> bool:
     return all(hasattr(module, name) for name in ('attention_type', 'value_conv', 'proj_conv'))
 
 
-def _generalized_attention(module: nn.Module, x: Tensor) -> Tensor:
+def _generalized_attention(module: Any, x: Tensor) -> Tensor:
     """What goes in is embedded, what comes out is added."""
     for name in ('query_conv', 'key_conv'):
         if hasattr(module, name):

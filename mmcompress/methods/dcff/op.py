@@ -46,6 +46,10 @@ class FusedConv2d(ConvOp, nn.Conv2d):
     #: What files of earlier versions lack, see ``core.checkpoint.check_fits``.
     derived_buffers = ('chosen',)
 
+    proxies: Tensor
+    importance: Tensor
+    chosen: Tensor
+
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__(conv)
         self.register_buffer('proxies', None)

@@ -31,6 +31,9 @@ class FactorizedConv2d(ScaledConv2d, nn.Conv2d):
     """
 
     scales_name = 'v'
+    v: nn.Parameter
+    keep: Tensor
+    _sources: list[tuple[int, FactorizedConv2d]]
 
     def __init__(self, conv: nn.Conv2d, owner: FactorizedConv2d | None = None) -> None:
         super().__init__(conv, owner)

@@ -39,6 +39,14 @@ class ADMMState(nn.Module):
     Source: Li et al., CVPR 2019, Algorithm 1.
     """
 
+    mask: Tensor
+    places: Tensor
+    y1: Tensor
+    y2: Tensor
+    z1: Tensor
+    z2: Tensor
+    rho: Tensor
+
     def __init__(
         self, lengths: list[int], rho: float, rho_max: float, mu: float, alpha: float
     ) -> None:

@@ -90,7 +90,7 @@ class FilterBasisUnit(FilterUnit):
         if isinstance(act_cfg, dict):
             act_cfg = dict(act_cfg)
             self.shared_act = act_cfg.pop(SHARED, None)
-        self.settings = dict(
+        self.settings: dict[str, Any] = dict(
             basis_bias=basis_bias,
             coefficient_bias=coefficient_bias,
             coefficient_kernel=coefficient_kernel,

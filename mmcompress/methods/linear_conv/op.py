@@ -60,6 +60,12 @@ class LinearConv2d(FilterOp):
     ``'scaled'`` are ours.
     """
 
+    combination: nn.Parameter
+    mask: Tensor
+    threshold: Tensor
+    order: Tensor
+    _counted: Tensor | None
+
     def __init__(self, conv: nn.Conv2d, **settings: Any) -> None:
         super().__init__(conv)
         self.settings = Settings(**settings)

@@ -65,7 +65,7 @@ class LinearConvUnit(FilterUnit):
                 "parse_cfg, rule='layer' does so)"
             )
         self.primary_ratio = primary_ratio
-        self._settings = dict(
+        self._settings: dict[str, Any] = dict(
             variant=variant,
             rank=rank,
             rank_ratio=rank_ratio,

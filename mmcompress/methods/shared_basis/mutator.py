@@ -43,7 +43,8 @@ class SharedBasisMutator(FilterMutator):
         narrowed = [unit for unit in self.units.values() if unit.narrows]
         couplings = self._couplings(architecture, narrowed) if narrowed else {}
         super().prepare_units(architecture)
-        kept, own = [], []
+        kept: list[Any] = []
+        own: list[Any] = []
         for unit in narrowed:
             for layer, op in unit.ops.items():
                 config = self._coupling(couplings, layer, unit.name)

@@ -73,7 +73,7 @@ class SharedBasisUnit(FilterUnit):
             self.check_flag('coefficient_bias', coefficient_bias)
         self.shared_rank, self.unique_rank = shared_rank, unique_rank
         self.groups = dict(shared_groups=shared_groups, unique_groups=unique_groups)
-        self.settings = dict(
+        self.settings: dict[str, Any] = dict(
             coefficients=coefficients, coefficient_bias=coefficient_bias, norm_cfg=norm_cfg
         )
 

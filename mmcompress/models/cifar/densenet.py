@@ -123,7 +123,7 @@ class CIFARDenseNet(BaseModule):
                 )
         channels = 2 * growth
         self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        self.blocks = []
+        self.blocks: list[str] = []
         for index, depth in enumerate(depths, start=1):
             block = nn.Sequential()
             for _ in range(depth):
