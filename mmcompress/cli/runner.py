@@ -85,7 +85,8 @@ class BuiltModel:
         self.cfg = cfg
         self.seed = set_random_seed(**(cfg.get('randomness') or dict(seed=None)))
         with _heard() as self._said:
-            self.model: nn.Module | None = build_model(cfg)
+            #: Until a runner has taken it.
+            self.model: Any = build_model(cfg)
         self._random = random.getstate(), np.random.get_state(), torch.get_rng_state()
 
     def runner(self) -> ToolRunner:
@@ -129,7 +130,7 @@ def _heard() -> Iterator[list[logging.LogRecord]]:
     """What is logged inside."""
     records: list[logging.LogRecord] = []
     listener = logging.Handler()
-    listener.emit = records.append  # type: ignore[method-assign]
+    listener.emit = records.append  # type: ignore[method-assign,assignment]
     logger = MMLogger.get_current_instance()
     logger.addHandler(listener)
     try:

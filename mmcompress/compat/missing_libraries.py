@@ -12,7 +12,7 @@ Does nothing when the library is there.
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 from ._hooks import after_import
 from .installed_packages import is_installed, module_of
@@ -58,10 +58,10 @@ def require(package: str) -> bool:
     raise ModuleNotFoundError(f"{module} is needed for '{module}::...': install it with {install}")
 
 
-def _patch_hub(hub: ModuleType) -> None:
+def _patch_hub(hub: Any) -> None:
     hub.install_package = require
 
 
-def _patch_config(config: ModuleType) -> None:
+def _patch_config(config: Any) -> None:
     # Its only use there is to raise if the answer is no.
     config.is_installed = require

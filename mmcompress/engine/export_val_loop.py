@@ -46,7 +46,7 @@ class ExportValLoop(ValLoop):
         return metrics
 
     def _export(self) -> None:
-        algorithm = algorithm_of(self.runner.model)
+        algorithm: Any = algorithm_of(self.runner.model)
         unfinished = algorithm.unfinished()
         if unfinished:
             self.runner.logger.info(f'nothing is exported yet: {unfinished}')
@@ -69,7 +69,7 @@ class ExportValLoop(ValLoop):
         self.runner.logger.info(f'the static model is in {widths} and {weights}')
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 

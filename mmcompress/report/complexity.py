@@ -81,7 +81,7 @@ def complexity_by_stage(
     """
     flops, params = _analyze(model, input_shape, data_samples, mode)
     macs = flops.by_module()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in _stage_names(model):
         inside = [key for key in params if key == name or key.startswith(f'{name}.')]
         row = dict(

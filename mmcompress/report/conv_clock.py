@@ -55,7 +55,7 @@ def conv_inputs(model: nn.Module, images: Tensor) -> tuple[dict[str, tuple[int, 
     return shapes, macs
 
 
-def conv_macs(conv: nn.Module, x: Tensor, output: Tensor) -> int:
+def conv_macs(conv: Any, x: Tensor, output: Tensor) -> int:
     """Multiply-accumulates of one call: every weight is used once for each position.
 
     The positions are those of the output, and of a transposed convolution those of the input.

@@ -33,7 +33,7 @@ def kinds_of_layers(
 
 
 def compare_layer(
-    dense: nn.Module,
+    dense: Any,
     compact: nn.Module,
     shape: Shape,
     repeats: int = 30,

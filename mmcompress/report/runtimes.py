@@ -81,7 +81,7 @@ def prepare(model: nn.Module, runtime: Runtime, mode: str, samples: list[Any] | 
     """
     model = copy.deepcopy(model)
     if runtime.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = OnImages(model, mode, samples).eval()
     if runtime.compiled:
         # A compiled module is one for a batch size and a number of threads.

@@ -21,6 +21,8 @@ from mmcompress.core.layers.replace import replace_module
 class Squeeze(nn.Module):
     """Take ``kept`` of ``channels`` channels."""
 
+    kept: Tensor
+
     def __init__(self, channels: int, kept: int) -> None:
         super().__init__()
         self.register_buffer('kept', _evenly(channels, kept))
@@ -32,6 +34,8 @@ class Squeeze(nn.Module):
 
 class Expand(nn.Module):
     """Put channels where they were among ``channels``; the others are zero."""
+
+    kept: Tensor
 
     def __init__(self, channels: int, kept: int) -> None:
         super().__init__()

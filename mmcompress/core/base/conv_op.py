@@ -52,7 +52,7 @@ def is_plain_conv(layer: nn.Module) -> bool:
     return plain or isinstance(layer, ConvOp)
 
 
-def plain_conv(op: nn.Conv2d, weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Conv2d:
+def plain_conv(op: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """A plain convolution with the settings of ``op``.
 
     Args:

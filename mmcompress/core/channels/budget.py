@@ -96,7 +96,7 @@ def _amount(value: Any, key: str) -> float:
     Raises:
         CompressionError: If it is neither.
     """
-    number = value
+    number: Any = value
     if isinstance(value, str):
         match = re.fullmatch(r'\s*(\d+\.?\d*(?:e\d+)?)\s*([kmgb]?)\s*', value.lower())
         number = float(match[1]) * SUFFIXES.get(match[2], 1) if match else None

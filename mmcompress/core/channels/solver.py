@@ -128,7 +128,8 @@ def _search(
     measure = costs.of if computable else count_of
     _check_reach(goals, measure(steps.lowest), measure(steps.highest), counted)
     # What isn't computed grows with the widths, nobody knows how: it is at most `high`.
-    low, high = rest_of(steps.lowest), rest_of(steps.highest)
+    low: float = rest_of(steps.lowest)
+    high: float = rest_of(steps.highest)
     widths = fill(high)
     while high - low > RESIDUAL * goals.get('macs', math.inf):
         middle = (low + high) / 2
@@ -344,8 +345,9 @@ class _Counted:
     def __init__(self, model: nn.Module, input_shape: tuple[int, ...] | None) -> None:
         self._work = working_copy(model)
         for module in self._work.modules():
-            if callable(getattr(module, 'reset_parameters', None)):
-                module.reset_parameters()
+            reset = getattr(module, 'reset_parameters', None)
+            if callable(reset):
+                reset()
         flops = self._first(input_shape)
         by_module = flops.by_module()
         layers = {name: m for name, m in model.named_modules() if is_narrowable(m)}

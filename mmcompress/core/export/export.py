@@ -213,7 +213,7 @@ def compare(
         # Some forward passes draw random numbers (samples of proposals): the same for both.
         with seeded():
             outputs.append(probe.run(copy.deepcopy(model).cpu()))
-    worst = _difference(*outputs, relative)
+    worst = _difference(outputs[0], outputs[1], relative)
     # Test data have no ground truth for a loss; predictions may be without tensors.
     mode = 'tensor' if 'tensor' in probe.modes else 'predict'
     count = 0
@@ -224,7 +224,7 @@ def compare(
         for model in (trained, static):
             with seeded():
                 outputs.append(_forward(model, copy.deepcopy(inputs), mode))
-        worst = max(worst, _difference(*outputs, relative))
+        worst = max(worst, _difference(outputs[0], outputs[1], relative))
     return worst, count
 
 

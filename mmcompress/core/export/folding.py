@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -59,7 +60,7 @@ def fold_norms(model: nn.Module, pairs: Iterable[tuple[str, str]] | None = None)
     return pairs
 
 
-def _folded(conv: nn.Conv2d, norm: _BatchNorm) -> nn.Conv2d:
+def _folded(conv: Any, norm: Any) -> nn.Conv2d:
     """The convolution that equals ``norm(conv(x))`` in eval mode."""
     folded = copy.deepcopy(conv)
     # In float64: every weight is rounded once.

@@ -157,5 +157,5 @@ class FilterAlgorithm(CompressionAlgorithm):
                 module.count_stored()
         return model
 
-    def _ops(self) -> list[FilterOp]:
+    def _ops(self) -> list[Any]:
         return [op for unit in self.mutator.units.values() for op in unit.ops.values()]

@@ -99,7 +99,7 @@ class ConvFilter:
     def _include(self, architecture: nn.Module) -> list[str]:
         return backbones_of(architecture) if self.include is None else self.include
 
-    def _unfit(self, conv: nn.Module) -> str:
+    def _unfit(self, conv: Any) -> str:
         """Which constraint a convolution fails, or ``''``."""
         if not is_plain_conv(conv):
             return 'it is no plain 2-d convolution'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ def best_of(fits: Iterator[Fit], error_of: Callable[[Fit], float]) -> Fit:
         fits: A first fit, and what each sweep makes of it.
         error_of: Squared error of a fit.
     """
-    best, least = None, float('inf')
+    best: Any = None
+    least = float('inf')
     for fit in islice(fits, 1 + SWEEPS):
         error = error_of(fit)
         gain = 1 - error / least if least else 0

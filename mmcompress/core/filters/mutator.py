@@ -64,7 +64,7 @@ class FilterMutator(Mutator):
         self.filter_unit_cfg = read_unit_config(filter_unit_cfg or {}, KEY, 'layers')
         self.filter_unit_cfg.setdefault('type', self.unit_type)
         self.unit_args = dict(init=init, remember_dense=remember_dense)
-        self.units: dict[str, FilterUnit]
+        self.units: dict[str, Any]
         self._own_args: dict[str, dict] = {}
 
     def prepare_from_supernet(
@@ -119,7 +119,9 @@ class FilterMutator(Mutator):
         forms: dict[str, str] = {}
         positions: dict[str, int] = {}
         for unit in self.units.values():
-            ops = {layer: architecture.get_submodule(layer) for layer in unit.layers}
+            ops: dict[str, Any] = {
+                layer: architecture.get_submodule(layer) for layer in unit.layers
+            }
             common = common_forms(ops.values())
             if len(common) == 1:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -177,6 +177,10 @@ class FilterOp(Op):
         )
 
 
+@overload
+def double(tensor: Tensor) -> Tensor: ...
+@overload
+def double(tensor: Tensor | None) -> Tensor | None: ...
 def double(tensor: Tensor | None) -> Tensor | None:
     """The values of a tensor in float64, if there is one."""
     return None if tensor is None else tensor.detach().double()

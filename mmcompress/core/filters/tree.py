@@ -139,7 +139,7 @@ def stages_by_size(
     def stages(name: str) -> Iterator[tuple[list[str], Sizes]]:
         """Parts that make up a stage, and the size they give."""
         run: list[str] = []
-        sizes: Sizes | None = None
+        sizes: Any = None
         for part in tree.parts(name):
             size = size_of(part)
             if run and not (alone(part) and size == sizes):

@@ -131,11 +131,12 @@ class FilterUnit(ABC):
         self._sized = self.has_size
         if not self._sized:
             check_ratio(self.choice, f'choice of filter unit {self.name!r}')
-        self.settle([architecture.get_submodule(layer) for layer in self.layers])
+        convs: list[Any] = [architecture.get_submodule(layer) for layer in self.layers]
+        self.settle(convs)
 
     def prepare(self, architecture: nn.Module) -> None:
         """Swap the convolutions for ops, in place."""
-        convs = [architecture.get_submodule(layer) for layer in self.layers]
+        convs: list[Any] = [architecture.get_submodule(layer) for layer in self.layers]
         try:
             ops = self.make_ops(convs)
         except CompressionError as error:

@@ -13,6 +13,7 @@ are new ones.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ def is_narrowable(module: nn.Module) -> bool:
     )
 
 
-def channels_of(module: nn.Module) -> tuple[int, int]:
+def channels_of(module: Any) -> tuple[int, int]:
     """``(input channels, output channels)`` of a narrowable layer."""
     if isinstance(module, (_BatchNorm, _InstanceNorm)):
         return module.num_features, module.num_features
@@ -101,7 +102,7 @@ def channels_of(module: nn.Module) -> tuple[int, int]:
     return module.in_channels, module.out_channels
 
 
-def groups_of(module: nn.Module, is_output: bool) -> int:
+def groups_of(module: Any, is_output: bool) -> int:
     """Groups that have to keep equally many channels on one side of a narrowable layer."""
     if isinstance(module, nn.GroupNorm):
         return module.num_groups
@@ -112,9 +113,7 @@ def groups_of(module: nn.Module, is_output: bool) -> int:
     return 1
 
 
-def narrow(
-    module: nn.Module, in_keep: Tensor | None = None, out_keep: Tensor | None = None
-) -> None:
+def narrow(module: Any, in_keep: Tensor | None = None, out_keep: Tensor | None = None) -> None:
     """Keep only some input and output channels of one layer, in place.
 
     Args:
@@ -176,7 +175,7 @@ def _narrow_pass_through(module: nn.Module, keep: Tensor | None) -> None:
         module.normalized_shape = (width, *module.normalized_shape[1:])
     elif isinstance(module, nn.PReLU):
         module.num_parameters = 1 if shared_slope else width
-    else:
+    elif isinstance(module, (_BatchNorm, _InstanceNorm)):
         module.num_features = width
 
 
@@ -208,7 +207,7 @@ def _narrow_conv(module: _ConvNd, in_keep: Tensor | None, out_keep: Tensor | Non
         module.out_channels = len(out_keep)
 
 
-def _narrow_deformable(module: nn.Module, in_keep: Tensor | None, out_keep: Tensor | None) -> None:
+def _narrow_deformable(module: Any, in_keep: Tensor | None, out_keep: Tensor | None) -> None:
     """Weights are laid out as in a plain convolution; offsets are computed from the same input."""
     if in_keep is not None:
         _split_by_group(in_keep, module.in_channels, module.deform_groups, 'deformable conv')

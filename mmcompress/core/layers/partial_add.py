@@ -44,6 +44,8 @@ class PartialAdd(nn.Module):
         in_place: Change the wider tensor itself, as ``shortcut += out`` does.
     """
 
+    kept: Tensor
+
     def __init__(self, kept: Tensor, of: int, layer: str, in_place: bool = False) -> None:
         super().__init__()
         self.register_buffer('kept', kept)

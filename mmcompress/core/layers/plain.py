@@ -75,7 +75,7 @@ def build(layers: Layers) -> nn.Module:
 
 def _build_one(layer: dict[str, Any]) -> nn.Module:
     try:
-        config = {
+        config: dict[str, Any] = {
             k: tuple(v) if k in _TUPLES and isinstance(v, list) else v for k, v in layer.items()
         }
         # mmcv's own Conv2d serves empty batches; what is exported is torch's.

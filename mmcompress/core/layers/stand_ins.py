@@ -67,7 +67,7 @@ def update_widths(model: nn.Module) -> None:
         if _is_bottle2neck(module):
             module.width = module.conv1.out_channels // module.scales
         elif _is_non_local(module):
-            values = (module.g[0] if isinstance(module.g, nn.Sequential) else module.g).conv
+            values: Any = (module.g[0] if isinstance(module.g, nn.Sequential) else module.g).conv
             module.in_channels, module.inter_channels = values.in_channels, values.out_channels
         elif isinstance(module, BaseAveragedModel):
             # It averages into the tensors that it found when it was built.

@@ -57,8 +57,9 @@ def demo_batch(
         branches by name.
     """
     inputs = torch.randn(shape)
-    if hasattr(model, 'demo_samples'):
-        return inputs, model.demo_samples(inputs)
+    samples = getattr(model, 'demo_samples', None)
+    if samples is not None:
+        return inputs, samples(inputs)
     build = _SAMPLES.get(library_of(model))
     if build is None:
         return inputs, None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ def working_copy(model: nn.Module) -> nn.Module:
     model.eval()
     for module in model.modules():
         if getattr(module, 'with_cp', False):
-            module.with_cp = False
+            module.with_cp = False  # type: ignore[assignment]
         for name, child in module.named_children():
             if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(module, name, nn.LeakyReLU(child.weight.item()).eval())
@@ -80,7 +80,7 @@ def working_copy(model: nn.Module) -> nn.Module:
             nn.init.normal_(parameter, std=0.01)
     model.requires_grad_(True)
     # Torch-Pruning switches to eval once more, which would freeze the stages again.
-    model.eval = lambda: model
+    model.eval = lambda: model  # type: ignore[method-assign]
     return model
 
 
@@ -102,7 +102,7 @@ def few_proposals(model: nn.Module) -> nn.Module:
             for item in settings:
                 limit(item)
 
-    learned = [m for m in model.modules() if hasattr(m, 'init_proposal_bboxes')]
+    learned: list[Any] = [m for m in model.modules() if hasattr(m, 'init_proposal_bboxes')]
     for module in learned:
         # Until their initialisation, learned boxes are as likely inside out as not.
         nn.init.constant_(module.init_proposal_bboxes.weight, 0.5)
@@ -148,7 +148,7 @@ class Probe:
         CompressionError: If the forward pass accepts none of the shapes tried.
     """
 
-    def __init__(self, model: nn.Module, input_shape: tuple[int, ...] | None = None) -> None:
+    def __init__(self, model: nn.Module, input_shape: Sequence[int] | None = None) -> None:
         self.failures: list[str] = []
         self.reference: list[tuple[int, ...]] = []
         for shape in [tuple(input_shape)] if input_shape else _shapes(model):

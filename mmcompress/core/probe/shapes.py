@@ -38,15 +38,14 @@ def shapes_in(
         work = few_proposals(working_copy(model))
         with torch.enable_grad():
             probe = Probe(work, input_shape)
-        names = {work.get_submodule(name): name for name in names}
+        modules = {work.get_submodule(name): name for name in names}
 
         def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             taken = inputs[0] if inputs else None
-            seen[names[module]].append(
-                tuple(x.shape if isinstance(x, Tensor) else None for x in (taken, output))
-            )
+            shapes = [x.shape if isinstance(x, Tensor) else None for x in (taken, output)]
+            seen[modules[module]].append((shapes[0], shapes[1]))
 
-        hooks = [module.register_forward_hook(note) for module in names]
+        hooks = [module.register_forward_hook(note) for module in modules]
         try:
             with torch.no_grad():
                 probe.run(work)

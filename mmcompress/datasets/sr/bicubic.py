@@ -12,6 +12,7 @@ The kernel is Keys', *Cubic convolution interpolation for digital image processi
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ def _resize(image: Tensor, dim: int, scale: float) -> Tensor:
     positions, weights = contributions(image.shape[dim], scale)
     kind = image.dtype if image.is_floating_point() else torch.float64
     weights = weights.to(image.device, kind)
-    result = None
+    result: Any = None
     # Few taps, so this never holds more than two images; a gather would hold one for each tap.
     for place, weight in zip(positions.T.to(image.device), weights.T, strict=True):
         part = image.index_select(dim, place) * (weight if dim == -1 else weight[:, None])

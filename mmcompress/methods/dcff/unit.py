@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -58,7 +59,7 @@ class DCFFUnit(ChannelUnit):
             if not any(fnmatch.fnmatchcase(channel.name, pattern) for pattern in self.plain)
         ]
         for channel in filters:
-            op = architecture.get_submodule(channel.name)
+            op: Any = architecture.get_submodule(channel.name)
             if not isinstance(op, FusedConv2d):
                 op = FusedConv2d(op)
             self.put(architecture, channel.name, op)

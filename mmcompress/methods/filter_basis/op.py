@@ -38,8 +38,8 @@ class FilterBasisConv2d(BasisConv2d):
     Source: Li et al., ICCV 2019.
     """
 
-    shared = ('shared_basis',)
-    factors = ('shared_basis', 'coefficients')
+    shared: tuple[str, ...] = ('shared_basis',)
+    factors: tuple[str, ...] = ('shared_basis', 'coefficients')
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class FilterBasisConv2d(BasisConv2d):
         slice_of: int | None = None,
         basis_bias: bool = False,
         basis_start: str = 'fan_out',
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         parts = conv.in_channels // basis_size
         super().__init__(conv, parts * num_filters, parts, **kwargs)

@@ -85,7 +85,9 @@ class FilterBasisUnit(FilterUnit):
                     f'{key} of filter unit {name!r} is {start!r}; it has to be one of '
                     f'{", ".join(STARTS)}'
                 )
-        self.basis_size, self.num_filters = basis_size, num_filters
+        #: Numbers once the unit is settled.
+        self.basis_size: Any = basis_size
+        self.num_filters: Any = num_filters
         self.shared_act = None
         if isinstance(act_cfg, dict):
             act_cfg = dict(act_cfg)

@@ -9,7 +9,6 @@ from torch import nn
 
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.filters.mutator import FilterMutator
-from mmcompress.core.filters.unit import FilterUnit
 from mmcompress.core.layers.plain import Layers
 from mmcompress.registry import MODELS
 
@@ -69,7 +68,7 @@ class LinearConvMutator(FilterMutator):
         return args.get('across_groups') is True
 
     @staticmethod
-    def _sized(units: dict[str, FilterUnit], target: Any) -> dict[str, FilterUnit]:
+    def _sized(units: dict[str, Any], target: Any) -> dict[str, Any]:
         if target is None:
             for unit in units.values():
                 own = isinstance(unit, LinearConvUnit) and not unit.has_size

@@ -46,8 +46,8 @@ class SharedBasisConv2d(BasisConv2d):
     Source: Kang & Kim, arXiv:2006.05066.
     """
 
-    shared = ('shared_basis',)
-    factors = ('shared_basis', 'unique_basis', 'coefficients')
+    shared: tuple[str, ...] = ('shared_basis',)
+    factors: tuple[str, ...] = ('shared_basis', 'unique_basis', 'coefficients')
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class SharedBasisConv2d(BasisConv2d):
         unique_rank: int,
         shared_groups: int | None = None,
         unique_groups: int | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         of_shared = _divisor(conv, 'shared', shared_rank, shared_groups)
         of_unique = _divisor(conv, 'unique', unique_rank, unique_groups)

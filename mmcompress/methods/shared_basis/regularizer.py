@@ -110,8 +110,8 @@ def _parts(group: Sequence[Basis], unique: bool | str) -> list[Tensor]:
                 rows = _rows(filters, basis.unique_groups)
                 own[rows.shape[1]].append(rows)
     parts = []
-    for length, rows in shared.items():
-        common = torch.cat(rows)
+    for length, together in shared.items():
+        common = torch.cat(together)
         parts.append(_from_identity(common @ torch.cat([common, *own[length]]).T))
     if unique and unique != CROSS:
         parts += [part for rows in own.values() for part in _blocks(rows)]

@@ -71,8 +71,10 @@ class SharedBasisUnit(FilterUnit):
         self.check_flag('coefficients', coefficients)
         if coefficient_bias is not None:
             self.check_flag('coefficient_bias', coefficient_bias)
-        self.shared_rank, self.unique_rank = shared_rank, unique_rank
-        self.groups = dict(shared_groups=shared_groups, unique_groups=unique_groups)
+        #: Numbers once the unit is settled.
+        self.shared_rank: Any = shared_rank
+        self.unique_rank: Any = unique_rank
+        self.groups: dict[str, Any] = dict(shared_groups=shared_groups, unique_groups=unique_groups)
         self.settings: dict[str, Any] = dict(
             coefficients=coefficients, coefficient_bias=coefficient_bias, norm_cfg=norm_cfg
         )
@@ -189,7 +191,7 @@ class SharedBasisUnit(FilterUnit):
             fitted[0]['shared_basis'] = torch.cat([shared for shared, _, _ in fits])
         return fitted
 
-    def check_fits(self, op: SharedBasisConv2d) -> None:
+    def check_fits(self, op: Any) -> None:
         """See the base class."""
         super().check_fits(op)
         whole = op.is_one and not self.unique_rank and op.basis().shape == op.dense_shape

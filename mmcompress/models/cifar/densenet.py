@@ -133,7 +133,7 @@ class CIFARDenseNet(BaseModule):
             if index < len(depths):
                 narrowed = int(compression * channels)
                 if transition_reduction is None:
-                    transition = _transition(channels, narrowed)
+                    transition: nn.Module = _transition(channels, narrowed)
                 else:
                     transition = ResidualTransition(channels, transition_reduction)
                 self._append(f'transition{index}', transition)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class CIFARVGG(BaseModule):
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
-        counts = depth
+        counts: Any = depth
         if isinstance(depth, int):
             if depth not in self.convs_per_stage:
                 raise ValueError(f'depth={depth} is unknown; valid: {tuple(self.convs_per_stage)}.')

@@ -47,9 +47,9 @@ class SRDataPreprocessor(BaseDataPreprocessor):
                 f'data_preprocessor.mean is {mean!r}; it has to be one number for each channel, '
                 'or None'
             )
-        mean = torch.tensor([0.0] if mean is None else list(mean), dtype=torch.float)
+        means = torch.tensor([0.0] if mean is None else list(mean), dtype=torch.float)
         # Settings, which a checkpoint need not repeat.
-        self.register_buffer('mean', mean.view(-1, 1, 1), persistent=False)
+        self.register_buffer('mean', means.view(-1, 1, 1), persistent=False)
         self.std = float(std)
 
     def normalize(self, images: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class SuperResolver(BaseModel):
         self.backbone = MODELS.build(backbone)
         own = getattr(self.backbone, 'scale', None)
         self.free_size = getattr(self.backbone, 'free_size', True)
-        self.scale = own if scale is None else scale
+        self.scale: Any = own if scale is None else scale
         if not _is_positive(self.scale):
             raise CompressionError(f'scale is {self.scale!r}; it has to be a whole number')
         if own not in (None, self.scale):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.utils import to_2tuple
@@ -32,7 +33,7 @@ def chop_forward(network: Network, x: Tensor, scale: int, tile: int, overlap: in
     height, width = x.shape[2:]
     if height <= tile and width <= tile:
         return network(x)
-    whole: Tensor | None = None
+    whole: Any = None
     for top in range(0, height, tile):
         bottom = min(top + tile, height)
         rows = slice(max(top - overlap, 0), min(bottom + overlap, height))
@@ -82,7 +83,7 @@ def self_ensemble(network: Network, x: Tensor) -> Tensor:
     Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR
     workshops 2017, section 3.4 (geometric self-ensemble).
     """
-    total: Tensor | None = None
+    total: Any = None
     for turns in range(4):
         for flipped in (False, True):
             turned = torch.rot90(x.flip(-1) if flipped else x, turns, (-2, -1))
