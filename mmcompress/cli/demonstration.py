@@ -114,7 +114,7 @@ def train_method(
             run again.
     """
     work_dir = Path(args.work_dir) / name
-    checkpoint: Path | None = None
+    checkpoint: Any = None
     whole = Stage(name, str(path))
     stages = stages_of(str(path), whole.content)
     for stage in stages or [whole]:

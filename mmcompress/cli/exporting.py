@@ -33,7 +33,7 @@ def export_checkpoint(
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
     prefer: str = 'macs',
-    shape: Sequence[int] | None = None,
+    shape: Any = None,
     with_report: bool = False,
     store: str = 'smallest',
     dtype: str = 'float32',
@@ -91,9 +91,7 @@ def export_checkpoint(
     return result
 
 
-def static_forms(
-    algorithm: CompressionAlgorithm, prefer: str, shape: Sequence[int] | None
-) -> dict[str, str]:
+def static_forms(algorithm: CompressionAlgorithm, prefer: str, shape: Any) -> dict[str, str]:
     """The form that each op takes, see :func:`export_checkpoint`."""
     forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
     if prefer == 'latency' and forms:

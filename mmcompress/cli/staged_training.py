@@ -37,7 +37,7 @@ def train_stages(
         CompressionError: If a stage leaves no checkpoint.
     """
     built = dict(built or {})
-    done: Progress | None = None
+    done: Any = None
     for name, cfg in configs.items():
         model = built.pop(name, None)
         before, done = done, None

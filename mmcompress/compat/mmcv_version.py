@@ -50,8 +50,8 @@ def _import_with_accepted_version(module: ModuleType, execute: Callable[[], None
                 f'{installed} without its version check.',
                 stacklevel=2,
             )
-        mmcv.__version__ = lowest
+        mmcv.__version__ = lowest  # type: ignore[attr-defined]
         try:
             execute()
         finally:
-            mmcv.__version__ = installed
+            mmcv.__version__ = installed  # type: ignore[attr-defined]

@@ -42,7 +42,7 @@ class ReseedHook(Hook):
         """Give sampler and workers the seed of the run (after a resume: of the resumed run)."""
         loop = runner.train_loop
         loader = loop.dataloader
-        sampler = getattr(loader, 'sampler', None)
+        sampler: Any = getattr(loader, 'sampler', None)
         if getattr(sampler, 'seed', runner.seed) == runner.seed:
             return
         sampler.seed = runner.seed

@@ -140,8 +140,11 @@ class Benchmark:
     ) -> list[Row]:
         images, samples = self._batch(batch_size)
         images = laid_out(images, runtime)
+        calls: dict[str, Any]
         if runtime.onnx:
-            calls = {name: files.session(name, model, threads) for name, model in models.items()}
+            calls: dict[str, Any] = {
+                name: files.session(name, model, threads) for name, model in models.items()
+            }
         else:
             calls = {
                 name: prepare(model, runtime, self.mode, samples) for name, model in models.items()

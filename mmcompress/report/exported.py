@@ -40,7 +40,7 @@ def export_report(
         CompressionError: If a model doesn't run on such an image.
     """
     models = dict(dense=dense.eval(), exported=static.eval())
-    counts = {name: report(name, model, tuple(shape)) for name, model in models.items()}
+    counts = {name: report(name, model, shape) for name, model in models.items()}
     stored = {name: count['params'] for name, count in counts.items()}
     compact = algorithm.counted()
     if compact is not None:

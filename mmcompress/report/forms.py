@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -34,13 +35,16 @@ def fastest_forms(
     seen = algorithm.mutator.shapes_seen(algorithm.architecture, (1, *shape))
     forms: dict[str, str] = {}
     for unit in algorithm.mutator.units.values():
-        ops = {layer: algorithm.architecture.get_submodule(layer) for layer in unit.layers}
+        ops: dict[str, Any] = {
+            layer: algorithm.architecture.get_submodule(layer) for layer in unit.layers
+        }
         common = common_forms(ops.values())
         if len(common) == 1:
             continue
         totals = dict.fromkeys(common, 0.0)
         for layer, op in ops.items():
-            for size, _ in seen.get(layer, []):
+            sizes = [size for size, _ in seen.get(layer, []) if size is not None]
+            for size in sizes:
                 for form, spent in _times(op, common, size, repeats).items():
                     totals[form] += spent
         forms.update(dict.fromkeys(ops, min(common, key=totals.__getitem__)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from .modes import evaluating
 
 
 def compare_latency(
-    models: dict[str, Callable],
+    models: Mapping[str, Callable],
     inputs: Tensor | tuple[Any, ...],
     repeats: int = 30,
     warmup: int = 5,

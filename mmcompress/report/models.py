@@ -47,7 +47,7 @@ def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, n
 
 
 def report(
-    name: str, model: nn.Module, shape: tuple[int, int, int], modules: Sequence[str] = ()
+    name: str, model: nn.Module, shape: Sequence[int], modules: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Figures of one model, with the breakdown by stage, and those of some modules.
 

@@ -62,7 +62,8 @@ def summary_plot(
 
     figure = Figure(figsize=(1.6 + 3.6 * len(panels), height), layout='constrained')
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(wspace=0.06)
+    layout: Any = figure.get_layout_engine()
+    layout.set(wspace=0.06)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, draw in zip(all_axes, panels, strict=True):
         draw(axes)

@@ -99,7 +99,8 @@ def _draw_histogram(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
     counts = np.array([row['histogram'] for row in rows]).T
     epochs = np.array([row['epoch'] for row in rows])
-    edges = np.linspace(*rows[0]['edges'], len(counts) + 1)
+    low, high = rows[0]['edges']
+    edges = np.linspace(low, high, len(counts) + 1)
     borders = np.append(epochs, epochs[-1] + 1) - 0.5
     drawn = axes.pcolormesh(
         borders, edges, np.ma.masked_equal(counts, 0), norm=LogNorm(vmin=1), cmap='viridis'

@@ -86,7 +86,8 @@ def prepare(model: nn.Module, runtime: Runtime, mode: str, samples: list[Any] | 
     if runtime.compiled:
         # A compiled module is one for a batch size and a number of threads.
         torch._dynamo.reset()
-        return torch.compile(model, dynamic=False, options={'freezing': True})
+        compiled: Any = torch.compile(model, dynamic=False, options={'freezing': True})
+        return compiled
     return model
 
 

@@ -61,9 +61,10 @@ def format_value(column: str, value: Any) -> str:
     if not _is_number(value):
         return str(value)
     if isinstance(value, Integral) and any(word in column.lower() for word in _COUNTS):
+        count = int(value)
         for unit, letter in _UNITS:
-            if value >= unit:
-                return f'{value / unit:.2f}{letter}'
+            if count >= unit:
+                return f'{count / unit:.2f}{letter}'
     return str(value) if isinstance(value, Integral) else f'{value:.4g}'
 
 

@@ -14,7 +14,6 @@ Does nothing when mmcls is installed, and when mmpretrain is absent.
 from __future__ import annotations
 
 from functools import wraps
-from types import ModuleType
 from typing import Any
 
 from mmengine.config.utils import MODULE2PACKAGE
@@ -57,7 +56,7 @@ def _patch_default_scope() -> None:
     DefaultScope.__init__ = init
 
 
-def _patch_hub(hub: ModuleType) -> None:
+def _patch_hub(hub: Any) -> None:
     # It imports the module that stands before the `::`.
     original = hub.get_model
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from typing import Any
 
 from .._hooks import around_import
 
@@ -28,7 +28,7 @@ def apply() -> None:
     around_import(NAME, _import_or_stand_in)
 
 
-def _import_or_stand_in(module: ModuleType, execute: Callable[[], None]) -> None:
+def _import_or_stand_in(module: Any, execute: Callable[[], None]) -> None:
     try:
         execute()
     except Exception as error:

@@ -184,7 +184,7 @@ def _their_own(registry: Registry, name: str) -> Any:
     return theirs.module_dict.get(name)
 
 
-def _loop(loops: Registry, ours: type) -> Callable:
+def _loop(loops: Registry, ours: Any) -> Callable:
     def ItePruneValLoop(runner: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
         """Mmcompress's loop for its algorithms, MMRazor's for those of MMRazor."""
         if ours.fits(runner.model):

@@ -43,7 +43,8 @@ def _unit(unit: dict) -> dict:
     if not isinstance(args, dict):
         return unit
     unit['init_args'] = without_rounding(args)
-    total, choice = args.get('num_channels'), unit.get('choice')
+    total: Any = args.get('num_channels')
+    choice: Any = unit.get('choice')
     if args.get('choice_mode') == 'number' and _counts(total) and _counts(choice):
         unit['choice'] = choice / total
     channels = unit.get('channels')

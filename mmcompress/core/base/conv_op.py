@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmcv.cnn.bricks.wrappers import Conv2d as MMCVConv2d
 from torch import Tensor, nn
@@ -23,14 +25,9 @@ class ConvOp(Op, nn.Conv2d):
         super().__init__(
             conv.in_channels,
             conv.out_channels,
-            conv.kernel_size,
-            stride=conv.stride,
-            padding=conv.padding,
-            dilation=conv.dilation,
-            groups=conv.groups,
             bias=conv.bias is not None,
-            padding_mode=conv.padding_mode,
             device='meta',
+            **_settings(conv),
         )
         self.weight, self.bias = conv.weight, conv.bias
         if hasattr(conv, 'init_cfg'):
@@ -40,6 +37,11 @@ class ConvOp(Op, nn.Conv2d):
         """See the base class; where there are weights of the dense layer."""
         if f'{prefix}weight' in state:
             super().fill_missing(state, prefix)
+
+
+def _settings(conv: nn.Conv2d) -> dict[str, Any]:
+    names = ('kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode')
+    return {name: getattr(conv, name) for name in names}
 
 
 def is_plain_conv(layer: nn.Module) -> bool:
@@ -64,13 +66,8 @@ def plain_conv(op: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
         conv = nn.Conv2d(
             weight.shape[1] * op.groups,
             weight.shape[0],
-            op.kernel_size,
-            stride=op.stride,
-            padding=op.padding,
-            dilation=op.dilation,
-            groups=op.groups,
             bias=bias is not None,
-            padding_mode=op.padding_mode,
+            **_settings(op),
         )
     conv.weight, conv.bias = weight, bias
     return conv

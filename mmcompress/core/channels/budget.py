@@ -103,8 +103,8 @@ def _amount(value: Any, key: str) -> float:
     if (
         isinstance(number, bool)
         or not isinstance(number, Real)
-        or not 0 < number < math.inf
-        or (isinstance(value, str) and value.strip()[-1].isalpha() and number <= 1)
+        or not 0 < float(number) < math.inf
+        or (isinstance(value, str) and value.strip()[-1].isalpha() and float(number) <= 1)
     ):
         raise CompressionError(
             f'{key} is {value!r}; it has to be a share of the dense architecture, above 0 and at '

@@ -51,7 +51,7 @@ class ChannelMutator(Mutator):
         super().__init__(parse_cfg, init_cfg)
         self.channel_unit_cfg = read_unit_config(channel_unit_cfg or {}, self.key, 'channels')
         self.channel_unit_cfg.setdefault('type', self.unit_type)
-        self.units: dict[str, ChannelUnit]
+        self.units: dict[str, Any]
         self.refused: dict[str, str] = {}
         self.analysis: Analysis | None = None
 
@@ -101,7 +101,7 @@ class ChannelMutator(Mutator):
     # What the tools show
 
     @property
-    def mutable_units(self) -> list[ChannelUnit]:
+    def mutable_units(self) -> list[Any]:
         """The units whose width can be chosen."""
         return list(self.units.values())
 

@@ -374,7 +374,7 @@ class _Counted:
         """The first count that succeeds, of the image sizes and modes worth trying."""
         shapes = [tuple(given)] if given else list(self._default_shapes())
         tensor_only = not isinstance(self._work, BaseModel)
-        failure: Exception | None = None
+        failure: Any = None
         for shape in [*shapes, None]:
             if shape is None:
                 if given:

@@ -67,7 +67,9 @@ def _folded(conv: Any, norm: Any) -> nn.Conv2d:
     parts = (conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.weight, norm.bias)
     mean, var, gamma, beta = (None if p is None else p.detach().double() for p in parts[2:])
     weight, bias = (None if p is None else p.detach().double() for p in parts[:2])
-    weight, bias = fuse_conv_bn_weights(weight, bias, mean, var, norm.eps, gamma, beta)
+    # Its hints don't know layers without a bias.
+    fuse: Any = fuse_conv_bn_weights
+    weight, bias = fuse(weight, bias, mean, var, norm.eps, gamma, beta)
     folded.weight = nn.Parameter(weight.to(conv.weight.dtype))
     folded.bias = nn.Parameter(bias.to(conv.weight.dtype))
     return folded

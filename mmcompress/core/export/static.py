@@ -230,7 +230,9 @@ def _restore(
     if not isinstance(partial, dict):
         raise CompressionError(f'fix_subnet: `{key}` has to be a dict by layer name')
     for name, entry in partial.items():
-        given = [entry.get(key) for key in ('channels', 'of')] if isinstance(entry, dict) else []
+        given: list[Any] = []
+        if isinstance(entry, dict):
+            given = [entry.get(key) for key in ('channels', 'of')]
         if not all(isinstance(number, int) for number in given) or not min(given, default=0) > 0:
             raise CompressionError(
                 f'fix_subnet: {key}[{name!r}] is {entry!r}; it has to be '

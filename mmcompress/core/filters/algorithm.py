@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.dist import broadcast
@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.checks import weight_of_loss
 from mmcompress.core.errors import CompressionError
@@ -40,7 +41,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         CompressionError: If a setting is wrong.
     """
 
-    mutator_type = FilterMutator
+    mutator_type: ClassVar[type[Mutator]] = FilterMutator
     mutator: FilterMutator
 
     def __init__(

@@ -102,7 +102,8 @@ class BasisConv2d(FilterOp):
             # A link that isn't registered, as that to the owner: the module stays where it is.
             self.__dict__['act'] = act
         self.act_cfg = None if act_cfg is None else dict(act_cfg)
-        self.coefficients, self.coefficient_kernel = None, coefficient_kernel
+        self.coefficients: Any = None
+        self.coefficient_kernel = coefficient_kernel
         if coefficients:
             kernel = (coefficient_kernel, coefficient_kernel)
             self.coefficients = nn.Parameter(

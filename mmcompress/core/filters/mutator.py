@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from mmengine.logging import print_log
 from torch import nn
@@ -129,7 +129,7 @@ class FilterMutator(Mutator):
             if len(best) > 1:
                 if prefer == 'macs':
                     positions = positions or {
-                        name: sum(output[-2:].numel() for _, output in pairs)
+                        name: sum(output[-2:].numel() for _, output in pairs if output)
                         for name, pairs in self.shapes_seen(architecture).items()
                     }
                 best = {_cheapest(ops, common, positions)}
@@ -139,7 +139,7 @@ class FilterMutator(Mutator):
     def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
         """Every layer of every unit; see the base class."""
         return {
-            layer: architecture.get_submodule(layer).static_layers(forms.get(layer))
+            layer: cast(FilterOp, architecture.get_submodule(layer)).static_layers(forms.get(layer))
             for unit in self.units.values()
             for layer in unit.layers
         }

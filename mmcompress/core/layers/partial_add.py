@@ -95,6 +95,8 @@ class AroundLayer(nn.Module):
         of: n.
     """
 
+    kept: Tensor
+
     def __init__(self, layer: nn.Module, kept: Tensor, of: int) -> None:
         super().__init__()
         self.layer = layer

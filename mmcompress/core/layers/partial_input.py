@@ -7,6 +7,8 @@ front of the convolution.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError, nearest
@@ -56,7 +58,7 @@ def select_inputs(model: nn.Module, kept: dict[str, Tensor], of: dict[str, int])
     """
     modules = dict(model.named_modules())
     for name, channels in kept.items():
-        layer = modules.get(name)
+        layer: Any = modules.get(name)
         inner = layer
         while isinstance(inner, AroundLayer):
             inner = inner.layer

@@ -122,7 +122,8 @@ def _split_attention(module: Any, x: Tensor) -> Tensor:
 
 def _sum_of_parts(x: Tensor, number: int) -> Tensor:
     """Channel i of all parts is one channel. Torch-Pruning follows a part to one user only."""
-    return sum(x.chunk(number, dim=1))
+    total: Any = sum(x.chunk(number, dim=1))
+    return total
 
 
 def _is_bottle2neck(module: nn.Module) -> bool:

@@ -83,7 +83,7 @@ def demo_batch(
 
 def fixed_size(model: nn.Module) -> tuple[int, int] | None:
     """The one height and width that a model's head is made for, where there is one."""
-    head = getattr(model, 'head', None)
+    head: Any = getattr(model, 'head', None)
     if not hasattr(head, 'in_featuremap_size'):
         return None
     width, height = head.decoder.input_size
@@ -139,7 +139,7 @@ def _classification(model: nn.Module, height: int, width: int) -> Any:
     from mmpretrain.structures import DataSample
 
     sample = DataSample(metainfo=_metainfo(height, width)).set_gt_label(0)
-    head = getattr(model, 'head', None)
+    head: Any = getattr(model, 'head', None)
     loss = getattr(head, 'loss_module', None)
     if getattr(loss, 'use_sigmoid', False) or getattr(loss, 'use_soft', False):
         # What mixes of images are labelled with.

@@ -267,7 +267,7 @@ def _shapes(model: nn.Module) -> list[tuple[int, ...]]:
 
     Some models rearrange pixels into channels before the first convolution (YOLOX).
     """
-    first = next(filter(_convolves, model.modules()), None)
+    first: Any = next(filter(_convolves, model.modules()), None)
     if first is None:
         raise CompressionError(f'{type(model).__name__} has no convolution to compress')
     spatial = len(first.kernel_size)

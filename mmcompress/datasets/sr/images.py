@@ -15,6 +15,7 @@ EXIF orientation   ignored: pixels are taken as the file stores them
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -153,7 +154,7 @@ def _damaged(path: str | Path, error: Exception) -> BadImageError:
     return BadImageError(f'{str(path)!r} is damaged: {first_line(error, type(error).__name__)}')
 
 
-def _is_deep(image: Image.Image) -> bool:
+def _is_deep(image: Any) -> bool:
     """Whether the file has 16 bits a channel, of which Pillow keeps 8 where there is colour."""
     if image.mode.startswith('I;16'):
         return True

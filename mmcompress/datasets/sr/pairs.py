@@ -121,7 +121,7 @@ class ImagePairs(BaseDataset):
             number = item.pop('number')
             if self._bad[number]:
                 continue
-            state = np.random.get_state() if self.skip_bad else None
+            state: Any = np.random.get_state() if self.skip_bad else None
             try:
                 item['gt'], item['lq'] = self.load_pair(item)
                 return self.pipeline(dict(item, scale=self.scale))

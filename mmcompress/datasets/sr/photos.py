@@ -75,7 +75,8 @@ class Photos(ImagePairs):
             raise CompressionError(
                 f'Photos: step is {step!r}, but there is no crop; name one or leave step out'
             )
-        self.split, self.crop, self.step = split, crop, crop if step is None else step
+        self.split, self.crop = split, crop
+        self.step: Any = crop if step is None else step
         # There is no folder of the user's.
         kwargs.setdefault('data_prefix', {})
         super().__init__(scale, **kwargs)

@@ -99,9 +99,7 @@ class VisualsHook(Hook):
         """Tell where the pictures are."""
         self._tell(runner, 'test')
 
-    def _write(
-        self, runner: Runner, moment: str, data_batch: dict[str, Any], outputs: Sequence[Any]
-    ) -> None:
+    def _write(self, runner: Runner, moment: str, data_batch: Any, outputs: Any) -> None:
         if not is_main_process():
             return
         folder = _folder(runner, moment)

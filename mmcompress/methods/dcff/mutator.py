@@ -25,7 +25,7 @@ class DCFFMutator(ChannelMutator):
         A fused channel stands for no channel of the dense network, so none has a place to keep,
         and none need be lost: the zeros go around all of them, as in the authors' network.
         """
-        paddings = [layer for layer in architecture.modules() if is_padding(layer)]
+        paddings: list[Any] = [layer for layer in architecture.modules() if is_padding(layer)]
         before = [channels_of(layer) for layer in paddings]
         super().prepare_from_supernet(architecture, ratios, budget)
         for layer, widths in zip(paddings, before, strict=True):

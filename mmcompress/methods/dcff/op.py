@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import broadcast
@@ -160,6 +161,7 @@ class FusedConv2d(ConvOp, nn.Conv2d):
 
     def to_static(self, form: str | None = None) -> nn.Conv2d:
         """The plain convolution with the fused weight; ``weight`` is detached."""
+        weight: Any
         weight, bias = (None if t is None else t.detach().clone() for t in self.fused())
         return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))
 

@@ -85,6 +85,7 @@ class FCFMutator(GatedMutator):
         **kwargs: Any,
     ) -> None:
         super().__init__(channel_unit_cfg, parse_cfg, **kwargs)
+        value: Any
         for key, value, names in (
             ('scope', scope, SCOPES),
             ('widths', widths, WIDTHS),
@@ -272,7 +273,7 @@ class FCFMutator(GatedMutator):
         of squeeze and excitation).
         """
         behind = {channel.name: channel for channel in config.producers}
-        pairs = [(channel, behind.get(self._norms.get(channel.name))) for channel in filters]
+        pairs = [(channel, behind.get(self._norms.get(channel.name, ''))) for channel in filters]
         if any(norm for _, norm in pairs):
             pairs = [(channel, norm) for channel, norm in pairs if norm]
         return pairs

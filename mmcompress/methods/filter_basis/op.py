@@ -38,6 +38,7 @@ class FilterBasisConv2d(BasisConv2d):
     Source: Li et al., ICCV 2019.
     """
 
+    shared_basis: nn.Parameter
     shared: tuple[str, ...] = ('shared_basis',)
     factors: tuple[str, ...] = ('shared_basis', 'coefficients')
 
@@ -64,7 +65,7 @@ class FilterBasisConv2d(BasisConv2d):
     @property
     def sliced(self) -> Tensor:
         """The part of the basis that this layer uses, ``Tensor[b, s, kh, kw]``."""
-        basis = self.owner.shared_basis
+        basis: Any = self.owner.shared_basis
         return basis if basis.shape[1] == self.basis_size else basis[:, : self.basis_size]
 
     def basis(self) -> Tensor:

@@ -84,7 +84,7 @@ class LinearConv(FilterAlgorithm):
             given['count_evaluation'] = True
         self.l1 = weight_of_loss(settings['l1'], 'l1')
         self.mask_interval = check_count(settings['mask_interval'], 'mask_interval')
-        step = settings['threshold_step']
+        step: Any = settings['threshold_step']
         if not is_number(step) or not step > 0:
             raise CompressionError(f'threshold_step is {step!r}; it has to be a number above 0')
         self.threshold_step = float(step)
@@ -174,7 +174,8 @@ class LinearConv(FilterAlgorithm):
         for layer, op in self._layers():
             if not op.is_sparse:
                 continue
-            target, step = op.settings.target_sparsity, self.threshold_step
+            target: Any = op.settings.target_sparsity
+            step = self.threshold_step
             needed = steps_needed(op.combination, op.threshold, target, step)
             if needed >= max(looks, 1):  # the last step is one that no mask sees
                 # Steps get shorter where the target is near.

@@ -164,7 +164,7 @@ class LinearConv2d(FilterOp):
             step: Largest change of the threshold.
         """
         self.mask.copy_(keep_mask(self.combination, self.threshold))
-        target = self.settings.target_sparsity
+        target: Any = self.settings.target_sparsity
         self.threshold.copy_(next_threshold(self.threshold, self.sparsity, target, step))
 
     # What is stored, and what is static

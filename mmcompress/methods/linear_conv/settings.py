@@ -113,9 +113,9 @@ class Settings:
         Raises:
             CompressionError: If ``rank`` is larger than their number.
         """
-        if self.variant == 'rankratio':
+        if self.variant == 'rankratio' and self.rank_ratio is not None:
             return max(1, int(primary * self.rank_ratio + 1e-6))
-        if self.variant == 'lowrank' and self.rank > primary:
+        if self.variant == 'lowrank' and self.rank is not None and self.rank > primary:
             raise CompressionError(
                 f'rank is {self.rank}, but the layer has {primary} primary filters (in a group); '
                 'it can be at most that'

@@ -147,12 +147,14 @@ class LinearConvUnit(FilterUnit):
     @property
     def num_parameters(self) -> int:
         """Weights once trained; of sparse combinations those that are to be left."""
+        op: Any
         [op] = self.ops.values()
         each, size = op.out_channels // op.sets, op.primary[0].numel()
         return op.sets * self.settings.num_weights(each, op.num_primary, size)
 
     def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
         """See the base class."""
+        op: Any
         [op] = self.ops.values()
         rank = self.settings.rank_of(op.num_primary)
         project = self.init == 'svd'

@@ -16,7 +16,6 @@ from mmcompress.registry import MODELS
 
 from .init import orthogonal_
 from .mutator import SharedBasisMutator
-from .op import SharedBasisConv2d
 from .regularizer import CROSS, SEPARATE, Basis, orthogonality
 from .unit import SharedBasisUnit
 
@@ -188,7 +187,7 @@ def _blocks(unit: SharedBasisUnit) -> set[str]:
 
 
 def _basis(unit: SharedBasisUnit) -> Basis:
-    ops: list[SharedBasisConv2d] = list(unit.ops.values())
+    ops: list[Any] = list(unit.ops.values())
     unique = [op.unique_basis for op in ops if op.unique_basis is not None]
     groups = ops[0].basis_groups, ops[0].unique_groups
     return Basis(ops[0].shared_basis, unique, *groups, position=_position(unit))

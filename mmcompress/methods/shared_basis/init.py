@@ -98,8 +98,8 @@ def sweeps(rows: list[Tensor], shared: int, unique: int) -> Iterator[Fit]:
         yield basis, own, coefficients
         if not (shared and unique):
             return
-        rows = torch.cat(rest)
-        basis = torch.linalg.qr(rows.T @ (rows @ basis.T)).Q.T
+        remains = torch.cat(rest)
+        basis = torch.linalg.qr(remains.T @ (remains @ basis.T)).Q.T
 
 
 @torch.no_grad()

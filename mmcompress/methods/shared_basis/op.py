@@ -46,6 +46,7 @@ class SharedBasisConv2d(BasisConv2d):
     Source: Kang & Kim, arXiv:2006.05066.
     """
 
+    shared_basis: nn.Parameter | None
     shared: tuple[str, ...] = ('shared_basis',)
     factors: tuple[str, ...] = ('shared_basis', 'unique_basis', 'coefficients')
 
@@ -77,8 +78,9 @@ class SharedBasisConv2d(BasisConv2d):
     @property
     def bases(self) -> list[tuple[Tensor, int]]:
         """The shared filters and the layer's own, whichever there are, each with its groups."""
+        owner: Any = self.owner
         both = (
-            (self.owner.shared_basis, self.basis_groups),
+            (owner.shared_basis, self.basis_groups),
             (self.unique_basis, self.unique_groups),
         )
         return [(basis, groups) for basis, groups in both if basis is not None]
@@ -132,14 +134,15 @@ class SharedBasisConv2d(BasisConv2d):
     def _static(self, form: str) -> Static:
         if self.is_one:
             return super()._static(form)
-        parts, state = [], {}
-        bias = self.bias is not None
+        parts: list[Any] = []
+        state: dict[str, Tensor | None] = {}
+        bias = self.bias
         start = 0
         for index, (basis, groups) in enumerate(self.bases):
-            parts.append(conv_layer(self, basis.shape, groups, bias))
+            parts.append(conv_layer(self, basis.shape, groups, bias is not None))
             state[f'{index}.weight'] = basis.detach()
-            if bias:
-                state[f'{index}.bias'] = self.bias.detach()[start : start + len(basis)]
+            if bias is not None:
+                state[f'{index}.bias'] = bias.detach()[start : start + len(basis)]
             start += len(basis)
         return [dict(type='SideBySide', layers=parts)], [state]
 

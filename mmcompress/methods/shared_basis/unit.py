@@ -167,14 +167,16 @@ class SharedBasisUnit(FilterUnit):
         ops: list[BasisConv2d] = []
         for conv in convs:
             owner = ops[0] if ops else None
-            ranks = (self.shared_rank, self.unique_rank)
-            ops.append(SharedBasisConv2d(conv, *ranks, owner=owner, **self.groups, **self.settings))
+            ranks = dict(shared_rank=self.shared_rank, unique_rank=self.unique_rank)
+            settings = {**ranks, **self.groups, **self.settings}
+            ops.append(SharedBasisConv2d(conv, owner=owner, **settings))
         return ops
 
     def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
         """See the base class; without coefficients, whole filters are the mean of the layers'."""
         if not self.settings['coefficients']:
-            return [dict(shared_basis=sum(weights) / len(weights)), *({} for _ in weights[1:])]
+            mean: Any = sum(weights) / len(weights)
+            return [dict(shared_basis=mean), *({} for _ in weights[1:])]
         groups = self.ops[self.layers[0]].groups
         # Each group has a basis of its own.
         split = [weight.unflatten(0, (groups, -1)) for weight in weights]

@@ -92,7 +92,7 @@ class SuperResolver(BaseModel):
     def forward(
         self,
         inputs: Tensor,
-        data_samples: list[BaseDataElement] | None = None,
+        data_samples: Any = None,
         mode: str = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
         """Run the network.
