@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from ..registry import DATASETS
+from mmcompress.registry import DATASETS
+
 from .digits import CLASSES, SPLITS, draw, load_glyphs
 
 

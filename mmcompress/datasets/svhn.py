@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from mmengine.dataset import BaseDataset
 
+from mmcompress.registry import DATASETS
+
 from ..core.errors import CompressionError
-from ..registry import DATASETS
 
 SPLITS = ('train', 'test', 'extra')
 URL = 'http://ufldl.stanford.edu/housenumbers/'

@@ -142,9 +142,7 @@ class Benchmark:
         images = laid_out(images, runtime)
         calls: dict[str, Any]
         if runtime.onnx:
-            calls: dict[str, Any] = {
-                name: files.session(name, model, threads) for name, model in models.items()
-            }
+            calls = {name: files.session(name, model, threads) for name, model in models.items()}
         else:
             calls = {
                 name: prepare(model, runtime, self.mode, samples) for name, model in models.items()

@@ -10,8 +10,8 @@ import numpy as np
 from mmengine.logging import print_log
 
 from mmcompress.core.errors import nearest
+from mmcompress.registry import DATASETS
 
-from ...registry import DATASETS
 from .images import BadImageError, image_files, image_size, read_image, unit_range
 from .pairs import ImagePairs, cut_to_multiple, shrink
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mmcompress.core.errors import CompressionError
+from mmcompress.registry import DATASETS
 
-from ...registry import DATASETS
 from .crops import check_multiple, corners, crop_name
 from .images import image_size, read_image
 from .pairs import ImagePairs, cut_to_multiple, shrink

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
 
-from ...registry import TRANSFORMS
+from mmcompress.registry import TRANSFORMS
+
 from .crops import check_multiple
 from .images import BadImageError
 
