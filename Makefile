@@ -10,7 +10,7 @@ demo:  ## compress a classifier on embedded data (small environment, minutes on 
 	@requirements/setup_env.sh demo
 	.venv/bin/python tools/demo.py
 
-env:  ## the full environment in .venv-full (10 minutes the first time)
+env:  ## the full environment in .venv-full (5 minutes the first time)
 	@requirements/setup_env.sh full
 
 test: env  ## every test

@@ -109,6 +109,7 @@ def test_unknown_split():
         make_scene('val', 0)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize('name', ['faster-rcnn', 'fcn', 'heatmap'])
 def test_demo_configs_state_the_measured_mean_and_std(name):
     config = Config.fromfile(ROOT / f'configs/demo/dense_{name}_r18_digits.py')

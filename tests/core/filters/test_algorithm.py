@@ -617,6 +617,7 @@ os._exit(0)  # gloo's threads now and then abort a process that ends in order
 """
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, dense):
     given = {}
     for name, cfg in dict(

@@ -81,6 +81,7 @@ def compare(ours, theirs, mapping, x, target):
     return float((found - expected).detach().abs().max()), apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('epoch', [0, 1])
 def test_resnet110_with_published_rates(classifier_cfg, epoch):
     """The whole network: 109 fused layers, two shortcuts between streams of 6, 25 and 32."""

@@ -354,6 +354,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_all_ranks_choose_as_the_first(tmp_path):
     """Even with weights of their own, from which they would choose otherwise."""
     ranks = [

@@ -141,6 +141,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.slow
 def test_2048_filters_take_less_than_a_gigabyte():
     result = subprocess.run(
         [sys.executable, '-c', MEASURE], capture_output=True, text=True, timeout=100, check=False

@@ -96,6 +96,7 @@ def batches(count, size=16):
         yield images, torch.randint(10, (8,), generator=generator)
 
 
+@pytest.mark.slow
 def test_forty_steps_of_theirs(classifier_cfg):
     """Losses, weights, scalars, duals and penalty, on a ResNet-8 with projections, in float64."""
     torch.manual_seed(0)

@@ -173,6 +173,7 @@ def copy_into(literal: Literal, algorithm) -> None:
                 block.shared[part - 1].weight.data.copy_(op.owner.shared_basis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('unique', [True, False], ids=['CIFAR-10', 'ImageNet'])
 @pytest.mark.parametrize('double', [False, True], ids=['Single', 'Double'])
 def test_forty_steps_of_training(double: bool, unique: bool) -> None:
