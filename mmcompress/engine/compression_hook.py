@@ -92,7 +92,7 @@ def algorithm_of(model: nn.Module) -> CompressionAlgorithm | None:
 
 
 @torch.no_grad()
-def _copy_own(algorithm: CompressionAlgorithm, averaged: CompressionAlgorithm) -> None:
+def _copy_own(algorithm: CompressionAlgorithm, averaged: Any) -> None:
     """Copy what the method has chosen and counted into a moving average of the algorithm."""
     for one, other in zip(algorithm.own_buffers(), averaged.own_buffers(), strict=True):
         other.copy_(one)
