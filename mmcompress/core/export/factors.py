@@ -116,7 +116,6 @@ def check_specs(specs: Any, key: str) -> Specs:
                 f'dtype and tensors; {weight!r} is {spec!r}'
             )
         if _function(spec) is None:
-            near = nearest(str(spec.get('type')), TASK_UTILS.module_dict)
             raise CompressionError(
                 f'{key}: factors[{weight!r}] is of type {spec["type"]!r}, which is not '
                 f'registered; the nearest are {nearest(spec["type"], TASK_UTILS.module_dict)}'
