@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcompress.core.filters.basis_op import BasisConv2d
-from mmcompress.report.conv_clock import conv_inputs
+from mmcompress.report.conv_timer import conv_inputs
 from mmcompress.report.latency import compare_latency
 
 #: What is timed: inference, and a step of training without its optimizer.

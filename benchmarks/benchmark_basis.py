@@ -37,7 +37,7 @@ from mmcompress.core.filters.basis_op import BasisConv2d
 from mmcompress.methods.filter_basis import FilterBasisConv2d
 from mmcompress.methods.shared_basis import SharedBasisConv2d
 from mmcompress.report import print_table, write_json
-from mmcompress.report.table import progress
+from mmcompress.report.table import progress_bar
 
 CONFIGS = [
     'mmpretrain::resnet/resnet34_8xb32_in1k.py',
@@ -113,7 +113,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         tasks += [(config, kind, count) for kind, count in kinds.items()]
     rows = []
     clock = time.process_time if args.cpu_time else time.perf_counter
-    with progress() as bar:
+    with progress_bar() as bar:
         for config, kind, count in bar.track(tasks, description='timing'):
             channels, filters, stride, shape = kind
             layer = f'{channels}-{filters} {shape[2]}x{shape[3]}/{stride[0]}'

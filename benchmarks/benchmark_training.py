@@ -24,7 +24,7 @@ import mmcompress  # noqa: F401
 # isort: split
 import torch
 from rich.console import Console
-from training_clock import compare_training
+from training_timer import compare_training
 
 from mmcompress.cli.image_shape import image_shape
 from mmcompress.cli.launch import build_algorithm, load_config, results_on_stdout, run
@@ -35,7 +35,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_checkpoint_file
 from mmcompress.core.export.export import dense_config
 from mmcompress.report import print_table, write_json
-from mmcompress.report.table import progress
+from mmcompress.report.table import progress_bar
 
 #: What the table shows of a row, under which title; JSON has everything.
 COLUMNS = {
@@ -116,7 +116,7 @@ def _load(
 def main() -> None:
     args = parse_args()
     rows = []
-    with results_on_stdout(), progress() as bar:
+    with results_on_stdout(), progress_bar() as bar:
         for config in bar.track(args.config, description='timing'):
             rows.append(measure(config, args))
     if args.json:

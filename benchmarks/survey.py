@@ -22,7 +22,7 @@ from torch import nn
 
 from mmcompress.core.base.build import build_model, init_scope
 from mmcompress.core.errors import CompressionError
-from mmcompress.report.table import progress
+from mmcompress.report.table import progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +79,7 @@ def survey(
     for lib in {record.config.split('::')[0] for record in asked}:
         # Once here instead of once in every child.
         import_modules_from_strings([f'{lib}.models'])
-    with progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task('checking models', total=len(todo))
         firsts = [column[0] for column in todo.values()]
         for first, filled, reason in in_processes(body, firsts, args.jobs, args.timeout):
@@ -109,7 +109,7 @@ def chosen(args: argparse.Namespace) -> dict[str, list[tuple[str, str]]]:
     names = [name for lib in args.lib for name in coverage.config_names(lib)]
     names = [name for name in names if fnmatch.fnmatch(name, f'*{args.pattern}*')]
     family = []
-    with progress() as bar:
+    with progress_bar() as bar:
         for name in bar.track(names, description='reading configs'):
             try:
                 cfg = coverage.read_library_config(name)

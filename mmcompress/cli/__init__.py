@@ -1,8 +1,8 @@
 """Make convolutional networks smaller and faster: train, export and measure them.
 
 The command line is ``mmcompress VERB ...``; the scripts in ``tools/`` are its verbs. A verb is a
-module with ``add_arguments(parser)`` and ``main(args)``. What it needs beside the standard library
-is imported by ``main``, or by a module beside it: a help text takes no longer than Python's start.
+module with ``add_arguments(parser)`` and ``main(args)``. These modules import only the standard
+library; ``main`` imports the rest. So a help text appears as fast as Python starts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-#: What there is to do.
+#: The verbs, and what each does.
 VERBS = {
-    'train': 'train a config: dense, compressed as it says, or with --compress',
+    'train': 'train a config; with --compress, compress its model',
     'test': 'evaluate a checkpoint',
     'export': 'turn a trained algorithm into a static model of plain torch layers',
-    'units': 'list what can be made narrower, or share a basis; find keep ratios for a budget',
+    'units': 'list the units of a model, or find keep ratios for a budget',
     'flops': 'count parameters and MACs, dense and compact',
     'bench': 'time the dense against the compact model',
     'plot': 'draw the progress of a training',
@@ -31,8 +31,8 @@ def main(*verb: str) -> None:
     """Run the command line of this process, and end it.
 
     Args:
-        *verb: What to do, for a script that does nothing else; by default, the command line
-            begins with it.
+        *verb: The verb of a script that has only one. By default it is the first word of the
+            command line.
     """
     module, words = sys.modules[__name__], sys.argv[1:]
     prog, given = None if verb else 'mmcompress', list(verb)
@@ -51,9 +51,9 @@ def parse(module: ModuleType, words: list[str], prog: str | None = None) -> argp
     """The arguments of a verb.
 
     Args:
-        module: The verb's.
-        words: What stands behind it.
-        prog: How the user called it; by default, by the name of a script.
+        module: The module of the verb.
+        words: The words behind the verb.
+        prog: The name of the program in its usage line; by default that of the script.
     """
     from .options import separate_json
 

@@ -1,13 +1,14 @@
 """Time the dense against the compact model of a config, in turn in one process.
 
-CONFIG is a compression config, a dense one with `--compress`, or the `compact.py` of an
-export. Beside the compact model runs the way of Li et al. (CVPR 2019), `squeeze-expand`: take the
-channels that are left, convolve, write into zeros of full width. Without a checkpoint weights are
-random, which changes no time.
+CONFIG is a compression config, a dense config with `--compress`, or the `compact.py` of an
+export. Without a checkpoint the weights are random, which does not change the time.
 
-The columns are those of the published tables, reductions in percent. The time of convolutions is
-measured by hooks in the real forward pass, with `--layers` also that of each narrowed convolution
-by itself.
+A third model is timed for comparison: `squeeze-expand`, as Li et al. (CVPR 2019) run a pruned
+network. It selects the channels that are left, convolves, and writes the result into zeros of full
+width.
+
+The columns are those of the published tables: reductions in percent. Hooks measure the time of
+convolutions in the real forward pass. `--layers` also times each narrowed convolution alone.
 
 Example:
     mmcompress bench mmpretrain::resnet/resnet34_8xb32_in1k.py --compress dcff_r34 --layers
@@ -29,7 +30,7 @@ from .options import (
     prints_json,
 )
 
-#: What the tables show of a row, under which title; JSON has everything.
+#: Columns of the printed tables and their titles; JSON has all columns.
 MODEL_COLUMNS = dict(
     runtime='runtime',
     threads='threads',
@@ -65,16 +66,20 @@ LAYER_COLUMNS = dict(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', nargs='?', help='of the model of the config')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint of the model of the config')
     add_shape_argument(parser)
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1], metavar='N')
+    parser.add_argument(
+        '--batch-sizes', type=int, nargs='+', default=[1], metavar='N', help='images in a batch'
+    )
     add_threads_argument(parser, default=[1], several=True)
-    parser.add_argument('--repeats', type=int, default=30, help='timed rounds')
-    parser.add_argument('--fold-bn', action='store_true', help='also with batch norms folded')
-    parser.add_argument('--channels-last', action='store_true', help='also in this layout')
-    parser.add_argument('--compile', action='store_true', help='also with torch.compile')
-    parser.add_argument('--onnx', action='store_true', help='also with onnxruntime')
-    parser.add_argument('--layers', action='store_true', help='also each convolution by itself')
+    parser.add_argument('--repeats', type=int, default=30, help='number of timed rounds')
+    parser.add_argument('--fold-bn', action='store_true', help='also time with batch norms folded')
+    parser.add_argument(
+        '--channels-last', action='store_true', help='also time the channels-last layout'
+    )
+    parser.add_argument('--compile', action='store_true', help='also time torch.compile')
+    parser.add_argument('--onnx', action='store_true', help='also time onnxruntime')
+    parser.add_argument('--layers', action='store_true', help='also time each convolution alone')
     add_json_argument(parser)
 
 
@@ -91,10 +96,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """See that all numbers are positive.
+    """Check that all numbers are positive.
 
     Raises:
-        CompressionError: If one isn't.
+        CompressionError: If one is not.
     """
     from mmcompress.core.errors import CompressionError
 
@@ -109,7 +114,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was asked for, in full precision.
+    """Measure what the arguments ask for, in full precision.
 
     Raises:
         CompressionError: If the config makes no narrower model.
@@ -120,7 +125,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     from mmcompress.report.benchmark import Benchmark
     from mmcompress.report.models import dense_and_compact
     from mmcompress.report.runtimes import runtimes
-    from mmcompress.report.table import progress
+    from mmcompress.report.table import progress_bar
 
     from .image_shape import image_shape
     from .launch import load_config
@@ -137,9 +142,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if 'static' in models:
         raise CompressionError(
             f'{args.config} gives convolutions a basis instead of making them narrower; '
-            'tools/export.py --report times such a model'
+            '`mmcompress export --report` times such a model'
         )
-    with progress() as bar:
+    with progress_bar() as bar:
         task = bar.add_task('timing', total=None)
         benchmark = Benchmark(**models, shape=shape, repeats=args.repeats)
         settings = len(args.threads) * len(args.batch_sizes)

@@ -1,9 +1,8 @@
 """Train, compress, export and measure a ResNet-20 on the embedded digits: minutes on a CPU.
 
-Trains the dense network and its compressed versions, exports these, and compares what a user
-would run: top-1, parameters, MACs, and the latency of all models measured in turn. A training
-that is there already, of the same config, is not repeated. The work dir has the table as
-summary.json and summary.png.
+It trains the dense network and its compressed versions, exports them, and compares the exported
+networks: top-1, parameters, MACs, and latency, measured in turn. A finished training of the same
+config is not repeated. The table is written to summary.json and summary.png in the work dir.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from .options import add_json_argument, give_json, prints_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
-    parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything goes')
-    parser.add_argument('--epochs', type=int, help='train shorter, for a quick look')
+    parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for all files')
+    parser.add_argument('--epochs', type=int, help='train for this many epochs, for a quick look')
     add_json_argument(parser)
 
 

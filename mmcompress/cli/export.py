@@ -22,7 +22,7 @@ from .options import (
     prints_json,
 )
 
-#: What the static forms of ops can be chosen by.
+#: By which quantity the static forms of ops can be chosen.
 PREFERENCES = ('macs', 'params', 'latency')
 #: Those of :mod:`mmcompress.core.export.export`, which a help text can't wait for.
 STORES = ('smallest', 'weights')
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', nargs='?')
     add_out_argument(parser, 'folder to write to; by default `export` beside the checkpoint')
     parser.add_argument(
-        '--batches', type=int, default=2, help='batches of validation data to compare on'
+        '--batches', type=int, default=2, help='number of validation batches to compare on'
     )
     parser.add_argument(
         '--fold-bn',
@@ -47,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--onnx',
         action='store_true',
-        help='also write compact.onnx, of any batch size; for super-resolution, any image size',
+        help='also write compact.onnx, for any batch size (super-resolution: any image size too)',
     )
     parser.add_argument(
         '--prefer',
         choices=PREFERENCES,
         default='macs',
-        help='convolutions with a basis are exported as they are, or merged into one convolution, '
-        'whichever has the fewest MACs, parameters, or takes the least time (measured here)',
+        help='convolutions with a basis are exported factored or merged: in the form with the '
+        'fewest MACs, the fewest parameters, or the least time measured on this machine',
     )
     parser.add_argument(
         '--store',
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--report',
         action='store_true',
-        help='parameters, MACs and latency of the exported model beside the dense one',
+        help='compare parameters, MACs and latency of the exported and the dense model',
     )
     add_shape_argument(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')

@@ -42,7 +42,7 @@ def export_checkpoint(
 
     Args:
         cfg: The config that was trained.
-        checkpoint: What training left.
+        checkpoint: The checkpoint that training wrote.
         out: Folder to write to.
         batches: How many batches of the config's validation data to compare on; ``None`` for all.
         overwrite: Replace an earlier export.
@@ -98,7 +98,7 @@ def static_forms(algorithm: CompressionAlgorithm, prefer: str, shape: Any) -> di
         return fastest_forms(algorithm, shape)
     if prefer != 'macs' and not forms:
         print_log(
-            f'layers of {type(algorithm).__name__} have one static form: --prefer changes nothing',
+            f'--prefer has no effect: layers of {type(algorithm).__name__} have one static form',
             'current',
         )
     return forms

@@ -1,6 +1,6 @@
-"""Count parameters and MACs of a model: dense, and compact as its config makes it.
+"""Count parameters and MACs of the dense and the compact model of a config.
 
-Where widths depend on the weights (`widths='magnitude'`) give a checkpoint as well.
+A checkpoint is needed only if widths depend on the weights (`widths='magnitude'`).
 
 Example:
     mmcompress flops configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py --json
@@ -23,15 +23,14 @@ from .options import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     add_config_arguments(parser)
-    parser.add_argument('checkpoint', nargs='?', help='of the model of the config')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint of the model of the config')
     add_shape_argument(parser)
     parser.add_argument(
         '--module',
         nargs='+',
         default=[],
         metavar='NAME',
-        help='also count these modules by themselves, for example a residual block: '
-        'backbone.blocks.0',
+        help='also count these modules alone, for example a residual block: backbone.blocks.0',
     )
     add_json_argument(parser)
 

@@ -1,4 +1,4 @@
-"""Which size of image a config is made for."""
+"""The image shape that a config is made for."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ from mmcompress.core.errors import CompressionError
 
 
 def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int]:
-    """``(channels, height, width)``: as given, or as the config or its pipelines say.
+    """The image shape: as given, else ``flops_shape`` of the config, else that of its pipelines.
 
-    Images have as many channels as the data preprocessor has means, 3 where it has none.
+    Args:
+        cfg: A config.
+        shape: ``(C, H, W)``. Short forms: ``(H, W)``, or ``(side,)`` of a square. ``flops_shape``
+            has the same forms. In the short forms C is the number of means of the data
+            preprocessor, or 3 if it has none.
+
+    Returns:
+        ``(C, H, W)``.
 
     Raises:
-        CompressionError: If the shape is no size of an image.
+        CompressionError: If the shape is not that of an image.
     """
     mean = (cfg.get('data_preprocessor') or {}).get('mean')
     channels = len(mean) if isinstance(mean, (list, tuple)) and mean else 3
@@ -25,15 +32,17 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
         listed = isinstance(sides, (list, tuple))
         if (
             not listed
-            or len(sides) not in (1, 2)
+            or len(sides) not in (1, 2, 3)
             or not all(isinstance(side, int) and side > 0 for side in sides)
         ):
             found = ' '.join(map(str, sides)) if listed else repr(given)
-            raise CompressionError(f'{key} is {found}; give a side, or height and width')
+            raise CompressionError(f'{key} is {found}; give (C, H, W), (H, W) or a side')
+        if len(sides) == 3:
+            return tuple(sides)
         return (channels, sides[0], sides[-1])
     size = _size_in_config(cfg)
     if size is None:
-        raise CompressionError('the config says no image size; give one with --shape')
+        raise CompressionError('the config has no image size; give one with --shape')
     return (channels, *size)
 
 

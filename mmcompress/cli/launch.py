@@ -1,4 +1,4 @@
-"""What all verbs have in common: configs in, one-sentence errors out."""
+"""What all verbs share: they read configs, and report errors in one sentence."""
 
 from __future__ import annotations
 
@@ -193,8 +193,8 @@ def _check_library_path(path: str) -> None:
     library, _, name = path.partition('::')
     if library not in MODULE2PACKAGE or not name:
         raise CompressionError(
-            f'config: {path!r} has to be the path of a file, or lib::path/of/config.py with a '
-            f'library such as {nearest(library, MODULE2PACKAGE)}'
+            f'config is {path!r}; it has to be the path of a file, or lib::path/of/config.py with '
+            f'a library such as {nearest(library, MODULE2PACKAGE)}'
         )
     package = MODULE2PACKAGE[library]
     require(package)
@@ -239,12 +239,12 @@ def apply_method(cfg: Config, method: Config, path: str) -> None:
         )
     if 'architecture' in method.compression:
         raise CompressionError(
-            f'--compress: {path!r} has an `architecture`; a method file fits any, give it as a '
-            'config by itself'
+            f'--compress: {path!r} has an `architecture`, so it is a whole config and not a method '
+            'file; train it by itself'
         )
     if 'architecture' in cfg.model:
         raise CompressionError(
-            f'--compress: the model of the config is a {cfg.model.get("type")!r} already; give '
+            f'--compress: the model of the config is already a {cfg.model.get("type")!r}; give '
             'the config of a dense model'
         )
     cfg.model = ConfigDict(architecture=cfg.model, **method.compression)

@@ -25,11 +25,13 @@ def _dict_or_value(key: str, value: object) -> object:
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        raise CompressionError(f'--budget: {key} is {value}, which is no dict') from None
+        raise CompressionError(
+            f'--budget: {key} is {value}; it has to be a number or a dict'
+        ) from None
 
 
 def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
-    """The model, and the budget that it doesn't solve for itself.
+    """Build the model of the arguments; returns it and the budget that is left to solve.
 
     Raises:
         CompressionError: If config or budget are wrong.

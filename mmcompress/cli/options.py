@@ -37,8 +37,8 @@ def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = No
     parser.add_argument(
         '--compress',
         metavar='METHOD',
-        help='compress the model of the config as this method file says: a path, or the name of '
-        'one in configs/_base_/methods, such as dcff_r50',
+        help='method file to compress the model with: a path, or the name of a file in '
+        'configs/_base_/methods, such as dcff_r50',
     )
     parser.add_argument(
         '--cfg-options',
@@ -52,7 +52,12 @@ def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = No
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """How to start mmengine's runner."""
     parser.add_argument('--work-dir', help='where to save logs and results')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='what started the processes',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
@@ -63,8 +68,8 @@ def add_shape_argument(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs='+',
         metavar='N',
-        help="size of the image: side, or height and width; by default the config's flops_shape, "
-        'else that of its test pipeline',
+        help='image shape: one side, height and width, or channels, height and width (default: '
+        'flops_shape of the config, else the size in its test pipeline)',
     )
 
 
@@ -76,13 +81,13 @@ def add_inference_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         const=TILE,
         metavar='TILE',
-        help='super-resolution: large images in tiles of so many low-resolution pixels '
-        f'(by default {TILE})',
+        help='super-resolution: process large images in tiles of this many low-resolution pixels '
+        f'(default {TILE})',
     )
     parser.add_argument(
         '--self-ensemble',
         action='store_true',
-        help='super-resolution: the mean over eight orientations of the image',
+        help='super-resolution: average the results of eight orientations of the image',
     )
 
 
@@ -110,25 +115,26 @@ def add_threads_argument(parser: argparse.ArgumentParser, default: Any, several:
         default: Their number.
         several: Whether the work is done once for each of several numbers.
     """
-    each = ', one after another' if several else ''
+    each = '; several numbers are tried one after another' if several else ''
     parser.add_argument(
         '--threads',
         type=int,
         nargs='+' if several else None,
         default=default,
         metavar='N',
-        help=f'how many threads do the work{each} (by default {default})',
+        help=f'number of threads{each} (default {default})',
     )
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
-    """Where the result goes as JSON, see :func:`give_json`."""
+    """Where the result goes as JSON: :func:`give_json` reads the value."""
     parser.add_argument(
         '--json',
         nargs='?',
         const=True,
         metavar='FILE.json',
-        help='print the result as JSON and nothing else, or write it to this file as well',
+        help='print the result as JSON and nothing else; with a file, write the JSON there and '
+        'print the usual text',
     )
 
 

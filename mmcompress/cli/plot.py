@@ -1,4 +1,4 @@
-"""Draw how a method came along, such as the histogram of scalars over time, and the penalty.
+"""Draw the progress of a training, for example a histogram of scalars over time.
 
 Example:
     mmcompress plot work_dirs/fcf_resnet20_digits/factorize
@@ -14,8 +14,8 @@ from .options import add_out_argument
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
-    parser.add_argument('work_dir', help='the folder that it wrote to')
-    add_out_argument(parser, 'the PNG; by default progress.png in that folder')
+    parser.add_argument('work_dir', help='the work dir of the training')
+    add_out_argument(parser, 'PNG file to write (default: progress.png in that folder)')
 
 
 def main(args: argparse.Namespace) -> None:
@@ -25,4 +25,4 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else Path(args.work_dir, 'progress.png')
     rows = read_progress(args.work_dir)
     progress_plot(rows, out, title=args.work_dir)
-    print(f'{len(rows)} passes over the data, written to {out}')
+    print(f'{len(rows)} passes over the data drawn, written to {out}')

@@ -25,9 +25,9 @@ class ToolRunner(Runner):
     """mmengine's runner; a data set that can't be built is a one-sentence error.
 
     Args:
-        *args: See the base class.
+        *args: Arguments of :class:`mmengine.runner.Runner`.
         built: The model of the config, if it has been built.
-        **kwargs: See the base class.
+        **kwargs: Arguments of :class:`mmengine.runner.Runner`.
     """
 
     def __init__(self, *args: Any, built: BuiltModel | None = None, **kwargs: Any) -> None:
@@ -37,13 +37,13 @@ class ToolRunner(Runner):
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
     ) -> None:
-        """Set the seed; that of a built model, which may have been drawn, is the run's."""
+        """Set the seed. A run with a built model has the seed that the model was built with."""
         if self._built is not None:
             seed, diff_rank_seed = self._built.seed, False
         super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """Build the model, or take the one that is there."""
+        """Build the model, or return the one that was built before."""
         if self._built is None:
             return super().build_model(model)
         built, self._built = self._built, None
@@ -54,7 +54,7 @@ class ToolRunner(Runner):
         """Build a dataloader as the base class does.
 
         Raises:
-            CompressionError: If its data set isn't there, or its config is wrong.
+            CompressionError: If its data set is missing, or its config is wrong.
         """
         try:
             return Runner.build_dataloader(dataloader, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""How a tool's arguments say that images are to be enlarged in tiles, or eight times over."""
+"""The arguments ``--chop`` and ``--self-ensemble`` of super-resolution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmcompress.registry import MODELS
 def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Put the arguments into the ``test_cfg`` of the model of a config.
 
-    What the config says of the overlap of tiles stays.
+    The overlap of tiles stays as the config sets it.
 
     Raises:
         CompressionError: If they are given, and the model isn't one for super-resolution.
@@ -27,13 +27,13 @@ def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     ]
     if not given:
         return
-    model = dense_model(cfg.model)
+    model = dense_model_config(cfg.model)
     kind = model.get('type')
     kind = kind if isinstance(kind, type) else MODELS.get(str(kind))
     if not (isinstance(kind, type) and issubclass(kind, SuperResolver)):
         raise CompressionError(
             f'{" and ".join(given)}: the model of the config is a {model.get("type")!r}; only '
-            'models for super-resolution (SuperResolver) know tiles and self-ensembles'
+            'models for super-resolution (SuperResolver) have tiles and self-ensembles'
         )
     test_cfg = ConfigDict(model.get('test_cfg') or {})
     if args.chop is not None:
@@ -43,7 +43,7 @@ def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     model.test_cfg = test_cfg
 
 
-def dense_model(model: ConfigDict) -> ConfigDict:
+def dense_model_config(model: ConfigDict) -> ConfigDict:
     """The dense model inside the config of a model, which may be compressed or exported."""
     while True:
         if isinstance(model.get('architecture'), dict):

@@ -1,4 +1,4 @@
-"""Train the stages of a config, go on where they stopped, and export the last."""
+"""Train the stages of a config, resume them, and export the last."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def train_stages(
     """Train all stages, each from the checkpoint of the one before, and export the last.
 
     Args:
-        configs: Of the stages by name, checked, each with a ``work_dir`` of its own in a common
-            folder.
-        built: Their models by name, those that have been built.
-        resume: Whether stages that are over are left out, and one that stopped goes on.
+        configs: Checked configs of the stages by name, each with a ``work_dir`` of its own in a
+            common folder.
+        built: Models that have been built already, by name of the stage.
+        resume: Skip finished stages, and continue one that stopped.
 
     Raises:
-        CompressionError: If a stage leaves no checkpoint.
+        CompressionError: If a stage writes no checkpoint.
     """
     built = dict(built or {})
     done: Any = None
@@ -42,7 +42,7 @@ def train_stages(
         model = built.pop(name, None)
         before, done = done, None
         if resume:
-            done = progress_of(cfg.work_dir, cfg.train_cfg, before.written if before else '')
+            done = last_checkpoint_of(cfg.work_dir, cfg.train_cfg, before.written if before else '')
         if done is None or not done.finished:
             cfg.resume = done is not None
             if cfg.resume:
@@ -57,10 +57,10 @@ def train_stages(
             init_scope(cfg)
             (model.runner() if model else ToolRunner.from_cfg(cfg)).train()
             barrier()  # the last checkpoint is there for all ranks
-            done = progress_of(cfg.work_dir, cfg.train_cfg)
+            done = last_checkpoint_of(cfg.work_dir, cfg.train_cfg)
         if done is None:
             raise CompressionError(
-                f'stage {name!r} left no checkpoint in {cfg.work_dir!r} to go on from; its '
+                f'stage {name!r} left no checkpoint in {cfg.work_dir!r}; its '
                 'default_hooks.checkpoint has to save the last one'
             )
     if 'architecture' in cfg.model:
@@ -68,13 +68,13 @@ def train_stages(
 
 
 @dataclass
-class Progress:
-    """How far the training of a stage has come.
+class StageCheckpoint:
+    """The last checkpoint of a stage.
 
     Attributes:
-        checkpoint: Its last one.
-        finished: Whether it is that of the end.
-        written: When, as text that sorts by time.
+        checkpoint: Its path.
+        finished: Whether the stage was finished.
+        written: When it was written, as text that sorts by time.
     """
 
     checkpoint: str
@@ -82,17 +82,19 @@ class Progress:
     written: str
 
 
-def progress_of(work_dir: str, train_cfg: dict[str, Any], since: str = '') -> Progress | None:
-    """Where a stage that was started before goes on.
+def last_checkpoint_of(
+    work_dir: str, train_cfg: dict[str, Any], since: str = ''
+) -> StageCheckpoint | None:
+    """Where a stage continues that was started before.
 
     Args:
         work_dir: The folder of the stage.
-        train_cfg: Of its config.
-        since: ``written`` of the stage before. What is older was made from another checkpoint
-            than that one, and doesn't count.
+        train_cfg: ``train_cfg`` of the stage.
+        since: ``written`` of the stage before. An older checkpoint was made from another
+            checkpoint of that stage, and does not count.
 
     Returns:
-        ``None`` if the stage has to begin anew.
+        ``None`` if the stage has to start anew.
     """
     path = find_latest_checkpoint(work_dir)
     if path is None or not Path(path).is_file():
@@ -103,7 +105,7 @@ def progress_of(work_dir: str, train_cfg: dict[str, Any], since: str = '') -> Pr
         return None
     unit = 'epoch' if 'max_epochs' in train_cfg else 'iter'
     total = train_cfg.get(f'max_{unit}s')
-    return Progress(path, total is not None and meta.get(unit, 0) >= total, written)
+    return StageCheckpoint(path, total is not None and meta.get(unit, 0) >= total, written)
 
 
 def _infer(cfg: Config, checkpoint: str, folder: Path) -> None:

@@ -18,7 +18,7 @@ from mmcompress.core.errors import CompressionError, nearest
 
 from .launch import read_config
 
-#: What the top of any config may have, whether or not it does.
+#: Keys that the top level of any config may have.
 TOP = {*inspect.signature(Runner.__init__).parameters, 'custom_imports'} - {'self', 'cfg'}
 
 
@@ -160,7 +160,7 @@ def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, d
 
 
 def _check_key(key: str, own: str, names: list[str], known: Iterable[str]) -> None:
-    """See that an option is for something, and not a misspelt key that nobody looks at."""
+    """Refuse a misspelt option, which nothing would read."""
     first = own.split('.')[0]
     if first not in known:
         raise CompressionError(

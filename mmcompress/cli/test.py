@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: of a dense model, an algorithm in training, or an exported model.
+"""Evaluate a checkpoint of a dense model, of a training, or of an exported model.
 
 Example:
     mmcompress test configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
@@ -6,8 +6,8 @@ Example:
     mmcompress test configs/demo/bicubic_x2_photos.py  # nothing is learned: no checkpoint
     mmcompress test CONFIG CHECKPOINT --chop 64 --self-ensemble  # super-resolution
 
-Given a method that makes bases of dense weights, and the checkpoint of the dense network, it
-evaluates what training would start from.
+With a method that fits bases to dense weights, and the checkpoint of the dense network, it
+evaluates the network that training would start from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     add_config_arguments(parser)
     parser.add_argument(
-        'checkpoint', nargs='?', help='may be left out for an exported model, whose work dir has it'
+        'checkpoint', nargs='?', help='may be left out for an exported model in the work dir'
     )
     add_launch_arguments(parser)
     add_inference_arguments(parser)

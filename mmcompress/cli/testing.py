@@ -22,7 +22,7 @@ from .sr_inference import apply_inference_arguments
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, float]:
-    """The metrics of a checkpoint, see :mod:`mmcompress.cli.test`.
+    """Evaluate the checkpoint that the arguments of ``test`` name; returns its metrics.
 
     Raises:
         CompressionError: If there is nothing to evaluate, or nothing to evaluate on.
@@ -65,14 +65,13 @@ def checkpoint_of(cfg: Config, given: str | None, model: nn.Module) -> str | Non
     path = own or next((str(place) for place in places if place.is_file()), None)
     if path is None:
         raise CompressionError(
-            f'no checkpoint was given, and there is no {places[1]} in the work dir; '
-            'tools/export.py writes it'
+            f'no checkpoint was given, and there is no {places[1]} (`mmcompress export` writes it)'
         )
     return path
 
 
 def check(cfg: Config, model: nn.Module) -> None:
-    """See that the checkpoint is one of the model, or of the dense network that it starts from.
+    """Check that the checkpoint fits the model, or the dense network that it starts from.
 
     Raises:
         CompressionError: If it is another's.

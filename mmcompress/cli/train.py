@@ -1,12 +1,13 @@
-"""Train a config: dense, compressed as it says, or compressed with --compress.
+"""Train a config. With --compress, compress the model of a dense config.
 
 Example:
     mmcompress train configs/demo/dcff_resnet20_digits.py
     mmcompress train mmpretrain::resnet/resnet50_8xb32_in1k.py --compress dcff_r50
-    mmcompress train configs/demo/fcf_resnet20_digits.py  # several trainings, then the export
+    mmcompress train configs/demo/fcf_resnet20_digits.py  # two stages, then the export
 
-Of several trainings, `--cfg-options finetune.key=value` is for the one called so, `key=value`
-for all, `model.key=value` for those that compress.
+A config may list several stages, which are trained one after another. There `--cfg-options
+finetune.key=value` changes the stage `finetune`, `key=value` changes all stages, and
+`model.key=value` changes the stages that compress.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint, or from the latest in the work dir',
+        help='continue from this checkpoint; without one, from the latest in the work dir',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

@@ -54,7 +54,9 @@ def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:
         if cfg.resume:
             cfg.load_from = None
         else:
-            print_log(f'nothing to resume in {cfg.work_dir}: training begins', logger='current')
+            print_log(
+                f'nothing to resume in {cfg.work_dir}: training starts anew', logger='current'
+            )
     elif args.resume:
         cfg.resume, cfg.load_from = True, args.resume
 
@@ -67,7 +69,7 @@ def apply_options(cfg: Config, amp: bool = False, auto_scale_lr: bool = False) -
     """
     if amp:
         if get_device() == 'cpu':
-            raise CompressionError('--amp needs an accelerator; there is none here')
+            raise CompressionError('--amp needs an accelerator, and this machine has none')
         wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
         if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise CompressionError(f'--amp works with OptimWrapper, not with {wrapper!r}')
@@ -80,11 +82,12 @@ def apply_options(cfg: Config, amp: bool = False, auto_scale_lr: bool = False) -
 
 
 def check(cfg: Config, first: bool = True) -> BuiltModel:
-    """Find mistakes before anything is written: the model, and what is to be loaded.
+    """Build the model and check what it will load, before anything is written.
 
     Args:
         cfg: What is to be trained.
-        first: Whether it is no later stage, which gets the weights of the one before.
+        first: Whether this is the only or the first stage. Later stages get the weights of the
+            stage before.
 
     Returns:
         The model, as the run would build it.
@@ -93,7 +96,9 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     built = BuiltModel(cfg)
     model = built.model
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise CompressionError('the model has nothing to train; tools/test.py evaluates it')
+        raise CompressionError(
+            'the model has no parameters to train; `mmcompress test` evaluates it'
+        )
     path = cfg.get('load_from')
     own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
     if is_sub_model(cfg.model) and own:
@@ -110,12 +115,12 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
 
 
 def _check_start_of(model: nn.Module, path: str) -> None:
-    """See that a checkpoint is one that training can start from; the model stays as it is."""
+    """Check that training can start from a checkpoint; the model does not change."""
     state = load_checkpoint_file(path)['state_dict']
     model = copy.deepcopy(model)
     fits: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if isinstance(model, FilterAlgorithm):
-        fits = model.mutator.without_fitting()  # takes its time; the run does it
+        fits = model.mutator.without_fitting()  # fitting takes time, and the run repeats it
     with fits:
         check_belongs(model, state, path)
     if isinstance(model, CompressionAlgorithm):
@@ -126,12 +131,12 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
     """The configs of all stages by name, each in a folder of its own.
 
     Raises:
-        CompressionError: If one of them is wrong, whichever it is.
+        CompressionError: If any of them is wrong.
     """
     if args.resume not in (None, 'auto'):
         raise CompressionError(
-            f'--resume is {args.resume!r}; stages are resumed where they stopped, by --resume '
-            'without a checkpoint'
+            f'--resume is {args.resume!r}; the config has several stages, and --resume without a '
+            'checkpoint continues them where they stopped'
         )
     folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
     options = options_of(stages, args.cfg_options)

@@ -1,9 +1,9 @@
-"""List the units of a model: what can be made narrower, or share a basis, and under which name.
+r"""List the units of a model by name, or find keep ratios for a budget.
 
-The model is that of a compression config, of any other config, or of `lib::config`; of the
-last two, the units are the channel units of the dense model. `--budget` finds keep ratios for a
-budget. The config of a method with bases gives its filter units: layers, ranks, and as keep ratio
-the share of their parameters.
+A unit is what a method makes smaller as a whole. The config of a method that removes channels has
+channel units. The config of a method with bases has filter units, with their layers and ranks; its
+keep ratios are shares of parameters. Any other config, or `lib::config`, gives the channel units of
+its dense model.
 
 Example:
     mmcompress units configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py -c -i -o units.json
@@ -28,13 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '-c',
         '--with-channel',
         action='store_true',
-        help='with the channels of every unit, or its layers',
+        help='include the channels of every unit, or its layers',
     )
     parser.add_argument(
-        '-i', '--with-init-args', action='store_true', help='with the arguments of every unit'
+        '-i', '--with-init-args', action='store_true', help='include the arguments of every unit'
     )
     parser.add_argument(
-        '--choice', action='store_true', help='keep ratios by name only; -c and -i are ignored'
+        '--choice',
+        action='store_true',
+        help='print keep ratios by unit name only; -c and -i are ignored',
     )
     parser.add_argument(
         '--budget',
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_out_argument(
         parser,
-        'write to this file instead of the terminal; replaces an earlier file of units',
+        'write to this file instead of the terminal; it may replace an earlier file of units',
         '--output-path',
     )
 
@@ -57,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
     """List the units.
 
     Raises:
-        CompressionError: If the file is there, and holds something else.
+        CompressionError: If the file exists and holds something else.
     """
     from mmcompress.core.base.units_file import is_units_file, units_in
     from mmcompress.core.errors import CompressionError
@@ -70,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
         content = template(*build(args), args)
     if path and path.is_file() and not is_units_file(path, units_in(content)):
         raise CompressionError(
-            f'--out: {str(path)!r} exists and is no file of such units; name another'
+            f'--out: {str(path)!r} exists and does not hold units of this kind; give another name'
         )
     text = json.dumps(content, indent=4)
     if path:

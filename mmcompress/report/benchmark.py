@@ -18,7 +18,7 @@ from mmcompress.core.layers.partial_add import name_before
 from mmcompress.core.probe.demo_inputs import demo_batch
 from mmcompress.core.probe.probe import seeded
 
-from .conv_clock import PARTS, conv_inputs, conv_times
+from .conv_timer import PARTS, conv_inputs, conv_times
 from .latency import compare_latency
 from .layers import compare_layer, kinds_of_layers, quotient
 from .models import report

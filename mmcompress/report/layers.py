@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .conv_clock import conv_macs
+from .conv_timer import conv_macs
 from .latency import compare_latency
 from .squeeze_expand import SqueezeExpand
 

@@ -79,7 +79,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f'{type(value).__name__} cannot be written as JSON: {value!r}')
 
 
-def progress() -> Progress:
+def progress_bar() -> Progress:
     """A progress bar on standard error."""
     return Progress(
         TextColumn('{task.description}'),

@@ -11,7 +11,7 @@ import mmcompress  # noqa: F401
 from mmengine.config import Config
 
 from mmcompress.cli import staged_training
-from mmcompress.cli.staged_training import progress_of, train_stages
+from mmcompress.cli.staged_training import last_checkpoint_of, train_stages
 from mmcompress.core import CompressionError
 
 
@@ -130,21 +130,21 @@ def test_a_stage_that_leaves_no_checkpoint(configs, started, tmp_path, earlier):
 )
 def test_whether_a_stage_is_over(tmp_path, meta, train_cfg, finished):
     path = write(tmp_path, **meta)
-    found = progress_of(str(tmp_path), train_cfg)
+    found = last_checkpoint_of(str(tmp_path), train_cfg)
     assert (found.checkpoint, found.finished) == (path, finished)
 
 
 def test_nothing_yet(tmp_path):
-    assert progress_of(str(tmp_path / 'none'), dict(max_epochs=1)) is None
+    assert last_checkpoint_of(str(tmp_path / 'none'), dict(max_epochs=1)) is None
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'deleted.pth'))
-    assert progress_of(str(tmp_path), dict(max_epochs=1)) is None
+    assert last_checkpoint_of(str(tmp_path), dict(max_epochs=1)) is None
 
 
 def test_what_was_made_from_another_checkpoint_does_not_count(tmp_path):
     """A first stage that was trained anew makes those that follow begin anew."""
     write(tmp_path, epoch=1, time='20260102_120000')
     cfg = dict(max_epochs=1)
-    assert progress_of(str(tmp_path), cfg).written == '20260102_120000'
-    assert progress_of(str(tmp_path), cfg, since='20260102_120000').finished
-    assert progress_of(str(tmp_path), cfg, since='20260102_115959').finished
-    assert progress_of(str(tmp_path), cfg, since='20260102_120001') is None
+    assert last_checkpoint_of(str(tmp_path), cfg).written == '20260102_120000'
+    assert last_checkpoint_of(str(tmp_path), cfg, since='20260102_120000').finished
+    assert last_checkpoint_of(str(tmp_path), cfg, since='20260102_115959').finished
+    assert last_checkpoint_of(str(tmp_path), cfg, since='20260102_120001') is None

@@ -72,10 +72,14 @@ def test_the_shape(tool: ModuleType) -> None:
     cfg.data_preprocessor = dict(mean=[33.3], std=[76.9])
     assert shape(cfg, None) == (1, 32, 32)
     cfg.flops_shape = 'big'
-    with pytest.raises(CompressionError, match="flops_shape is 'big'; give a side, or height"):
+    with pytest.raises(CompressionError, match="flops_shape is 'big'"):
         shape(cfg, None)
-    with pytest.raises(CompressionError, match='--shape is 1 2 3; give a side'):
-        shape(cfg, [1, 2, 3])
+    assert shape(cfg, [3, 20, 40]) == (3, 20, 40)
+    cfg.flops_shape = (2, 20, 40)
+    assert shape(cfg, None) == (2, 20, 40)
+    for wrong in ([1, 2, 3, 4], [0]):
+        with pytest.raises(CompressionError, match=f'--shape is {" ".join(map(str, wrong))}'):
+            shape(cfg, wrong)
 
 
 def test_a_model_that_runs_nothing(tool: ModuleType) -> None:

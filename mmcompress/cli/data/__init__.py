@@ -1,7 +1,7 @@
 """Write data sets to folders."""
 
-#: What there is to do.
+#: The verbs, and what each does.
 VERBS = {
-    'digits': 'write the embedded scenes of digits, as COCO and Cityscapes are laid out',
+    'digits': 'write the embedded scenes of digits in the layout of COCO and Cityscapes',
     'crop': 'cut the large images of a folder into sub-images',
 }

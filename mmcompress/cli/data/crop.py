@@ -1,12 +1,11 @@
-"""Cut the large images of a folder into sub-images, for training to read no more than it needs.
+r"""Cut the large images of a folder into sub-images, so that training reads less.
 
-480x480 pixels every 240, as super-resolution does with DIV2K; the last sub-image of a row or column
-ends with the image. `0001.png` becomes `0001_s001.png`, `0001_s002.png` and so on, in a new
-folder beside the old one. Low-resolution images are cut alike, each scale from its own folder;
-their sub-images are called as those of the true images.
+Sub-images have 480x480 pixels and begin every 240 pixels, as is usual for DIV2K. The last one of a
+row or column ends with the image. `0001.png` becomes `0001_s001.png`, `0001_s002.png` and so on, in
+a new folder beside the old one. Low-resolution images are cut at the same places, each scale from
+its own folder, and their sub-images get the names of the true ones.
 
-All images are read and written by as many threads as `--threads` says. Nothing is written unless
-all of it is; an existing folder is never touched.
+Either all files are written or none. An existing folder is never changed.
 
 Example:
     mmcompress data crop data/DIV2K/DIV2K_train_HR \
@@ -38,9 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folders of their low-resolution images, e.g. 4=DIV2K_train_LR_bicubic/X4',
     )
     parser.add_argument('--size', type=int, default=480, help='side, in pixels of a true image')
-    parser.add_argument('--step', type=int, default=240, help='from one to the next, likewise')
-    parser.add_argument('--suffix', default='_sub', help='of the new folders, behind the old name')
-    parser.add_argument('--skip-bad', action='store_true', help='leave out what is damaged')
+    parser.add_argument(
+        '--step', type=int, default=240, help='pixels from one sub-image to the next'
+    )
+    parser.add_argument('--suffix', default='_sub', help='added to the old name for the new folder')
+    parser.add_argument(
+        '--skip-bad', action='store_true', help='leave out damaged images instead of stopping'
+    )
     add_threads_argument(parser, default=min(8, os.cpu_count() or 1), several=False)
     add_json_argument(parser)
 

@@ -17,7 +17,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.datasets.sr import BadImageError, PairedRandomCrop, SRFolders
 from mmcompress.datasets.sr.crops import check_multiple, corners, crop_name
 from mmcompress.datasets.sr.images import image_files, read_image, write_png
-from mmcompress.report.table import progress
+from mmcompress.report.table import progress_bar
 
 
 def folders(args: argparse.Namespace) -> dict[int, Path]:
@@ -30,23 +30,29 @@ def folders(args: argparse.Namespace) -> dict[int, Path]:
     for text in args.lq:
         scale, _, folder = text.partition('=')
         if not (scale.isdecimal() and int(scale) > 1 and folder):
-            raise CompressionError(f'--lq: {text!r} is not SCALE=FOLDER, as in 4=images/X4')
+            raise CompressionError(
+                f'--lq: {text!r} is not of the form SCALE=FOLDER, such as 4=images/X4'
+            )
         if int(scale) in found:
-            raise CompressionError(f'--lq: scale {scale} is there twice; give one folder a scale')
+            raise CompressionError(
+                f'--lq: scale {scale} is given twice; give one folder for each scale'
+            )
         found[int(scale)] = Path(folder)
     for name in ('size', 'step'):
         # Alike in all folders, so a whole number of pixels in each.
         check_multiple(f'--{name}', getattr(args, name), math.lcm(*found))
     if args.threads < 1:
-        raise CompressionError(f'--threads: {args.threads} is too few, give 1 or more')
+        raise CompressionError(f'--threads is {args.threads}; give 1 or more')
     if not args.suffix or '/' in args.suffix:
-        raise CompressionError(f'--suffix: {args.suffix!r} is no ending of a name, as _sub is')
+        raise CompressionError(
+            f'--suffix is {args.suffix!r}; give the ending of a name, such as _sub'
+        )
     outs = [target(folder, args.suffix) for folder in found.values()]
     for out in outs:
         if out.exists():
-            raise CompressionError(f'{str(out)!r} is there; move it, or name another --suffix')
+            raise CompressionError(f'{str(out)!r} exists; move it, or give another --suffix')
     if len(set(outs)) < len(outs):
-        raise CompressionError('--lq: a folder is there twice; each scale has its own')
+        raise CompressionError('--lq: a folder is given twice; each scale needs its own')
     return found
 
 
@@ -80,11 +86,12 @@ def pairs(args: argparse.Namespace, sources: dict[int, Path]) -> list[dict[int, 
             usable.setdefault(path, {})[scale] = Path(path if scale == 1 else item['lq_path'])
     complete = [files for files in usable.values() if len(files) == len(sources)]
     if not complete:
-        raise CompressionError(f'{str(args.gt)!r}: no image can be used at every scale')
+        raise CompressionError(f'{str(args.gt)!r} has no image that can be used at every scale')
     stem, count = Counter(files[1].stem for files in complete).most_common(1)[0]
     if count > 1:
         raise CompressionError(
-            f'{str(args.gt)!r} has {count} images called {stem!r}, of several types; leave one'
+            f'{str(args.gt)!r} has {count} images called {stem!r}, of several '
+            'file types; keep one of them'
         )
     return complete
 
@@ -117,7 +124,7 @@ def cut_all(args: argparse.Namespace, sources: dict[int, Path]) -> dict:
             scratch = tempfile.TemporaryDirectory(dir=folder.resolve().parent, prefix='.sub_')
             stages[scale] = Path(stack.enter_context(scratch), 'images')
             stages[scale].mkdir()
-        bar = stack.enter_context(progress())
+        bar = stack.enter_context(progress_bar())
         task = bar.add_task('cutting images', total=len(todo))
         pool = stack.enter_context(ThreadPoolExecutor(args.threads))
         # Runs before the pool's own exit, which would wait for all that is queued. Ctrl-C and
@@ -135,7 +142,7 @@ def cut_all(args: argparse.Namespace, sources: dict[int, Path]) -> dict:
                 print_log(f'--skip-bad: {error}; left out', 'current', level=logging.WARNING)
             bar.advance(task)
         if not done:
-            raise CompressionError(f'{str(args.gt)!r}: not one image can be used')
+            raise CompressionError(f'{str(args.gt)!r} has no image that can be used')
         with contextlib.ExitStack() as undo:
             for scale, folder in sources.items():
                 out = target(folder, args.suffix)

@@ -1,6 +1,6 @@
-"""Write the embedded scenes of digits to a folder, as COCO and Cityscapes are laid out.
+"""Write the embedded scenes of digits to a folder, in the layout of COCO and Cityscapes.
 
-The demo configs read the same files as digits://, without any being written.
+The demo configs need no such folder: they read the same files as digits://.
 
 Example:
     mmcompress data digits --out data/digits
@@ -21,8 +21,14 @@ TASKS = ('detection', 'segmentation', 'pose')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
-    add_out_argument(parser, 'a folder, new or empty', required=True)
-    parser.add_argument('--task', nargs='+', choices=TASKS, default=list(TASKS), help='which files')
+    add_out_argument(parser, 'folder to write to, new or empty', required=True)
+    parser.add_argument(
+        '--task',
+        nargs='+',
+        choices=TASKS,
+        default=list(TASKS),
+        help='write the files of these tasks',
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -36,7 +42,7 @@ def main(args: argparse.Namespace) -> None:
 
     out = Path(args.out).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CompressionError(f'--out: {args.out} is there and not an empty folder; name another')
+        raise CompressionError(f'--out: {args.out} exists and is not an empty folder; give another')
     names = file_names(*args.task)
     write(names, out)
     print(f'{len(names)} files written to {args.out}')

@@ -16,7 +16,7 @@ from mmcompress.compat.mmrazor.weights import static_weights
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError, first_line
 
-from .factors import check_specs, materialise
+from .factors import check_specs, weights_of_factors
 
 
 def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def with_weights(content: Any, path: str | Path) -> Any:
     if not isinstance(content, dict) or 'factors' not in content or 'state_dict' not in content:
         return content
     specs = check_specs(content.pop('factors'), f'checkpoint: {str(path)!r}')
-    return dict(content, state_dict=materialise(content['state_dict'], specs))
+    return dict(content, state_dict=weights_of_factors(content['state_dict'], specs))
 
 
 def _making_weights(load: Callable[..., Any]) -> Callable[..., Any]:

@@ -77,7 +77,7 @@ def factored_state(
     return state, specs
 
 
-def materialise(state: State, specs: Specs) -> State:
+def weights_of_factors(state: State, specs: Specs) -> State:
     """A state dict of plain weights, from one of :func:`factored_state`.
 
     Args:

@@ -14,7 +14,7 @@ from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import TASK_UTILS
 
 from .eligible import ANY, ConvFilter, check_pattern, times
-from .tree import ConvTree, common_module, convolutions_of, stages_of
+from .tree import ConvTree, common_module, convolutions_of, stages_of_convolutions
 
 RULES = ('layer', 'block', 'stage', 'network')
 Units = dict[str, list[str]]
@@ -113,7 +113,7 @@ class FilterFinder:
         stage_of: dict[str, str] = {}
         if self.rule == 'stage' or self.skip_first_block:
             outermost = common_module(included)
-            stage_of = stages_of(architecture, tree, outermost, self.input_shape)
+            stage_of = stages_of_convolutions(architecture, tree, outermost, self.input_shape)
             self._refuse_by_stage(refused, tree, stage_of)
         eligible = [name for name in convs if name not in refused]
         if isinstance(self.rule, dict):

@@ -71,7 +71,7 @@ def convolutions_of(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def stages_of(
+def stages_of_convolutions(
     model: nn.Module, tree: ConvTree, outermost: str, input_shape: Sequence[int] | None = None
 ) -> dict[str, str]:
     """The stage of each convolution that the model's own forward pass runs.

@@ -4,7 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmcompress.core.filters.tree import ConvTree, common_module, stages_by_size, stages_of
+from mmcompress.core.filters.tree import (
+    ConvTree,
+    common_module,
+    stages_by_size,
+    stages_of_convolutions,
+)
 
 
 def conv(c_in, c_out, k=3, **kwargs):
@@ -154,7 +159,7 @@ def test_sizes_are_those_of_the_forward_pass(grad, rng_state):
     tree = ConvTree(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
     before, state = rng_state(), {k: v.clone() for k, v in model.state_dict().items()}
     with torch.set_grad_enabled(grad):
-        found = stages_of(model, tree, '')
+        found = stages_of_convolutions(model, tree, '')
     assert list(found.items()) == [
         ('stem', 'stem'), ('down.0', 'down'), ('down.1', 'down'), ('head.0', 'head'),
         ('head.1', 'head'), ('tail.0', 'tail'), ('tail.1', 'tail'),
@@ -173,5 +178,5 @@ def test_the_input_shape_can_be_given():
             seen.append(tuple(x.shape))
             return super().forward(x)
 
-    stages_of(Net(conv(3, 4)), ConvTree(['0']), '', (2, 3, 18, 22))
+    stages_of_convolutions(Net(conv(3, 4)), ConvTree(['0']), '', (2, 3, 18, 22))
     assert set(seen) == {(2, 3, 18, 22)}

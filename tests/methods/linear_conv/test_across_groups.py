@@ -15,7 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
 from mmcompress.core import CompressionError
-from mmcompress.core.export.factors import factored_state, materialise
+from mmcompress.core.export.factors import factored_state, weights_of_factors
 from mmcompress.core.export.static import to_static
 from mmcompress.methods.linear_conv.op import LinearConv2d
 from mmcompress.methods.linear_conv.storage import linear_conv_factors

@@ -1,4 +1,4 @@
-"""report/training_clock.py: what a timed step of training is."""
+"""report/training_timer.py: what a timed step of training is."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from torch import nn
-from training_clock import compare_training, training_step
+from training_timer import compare_training, training_step
 
 from mmcompress.core import CompressionError
 from mmcompress.core.probe.demo_inputs import demo_batch

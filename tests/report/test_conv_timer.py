@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmcompress.report import conv_clock
-from mmcompress.report.conv_clock import conv_inputs, conv_times
+from mmcompress.report import conv_timer
+from mmcompress.report.conv_timer import conv_inputs, conv_times
 from mmcompress.report.squeeze_expand import SqueezeExpand
 
 
@@ -34,7 +34,7 @@ def test_a_layer_that_runs_twice_works_twice():
 def clock(monkeypatch):
     """A clock that modules put forward; a list of one number of seconds."""
     now = [0.0]
-    monkeypatch.setattr(conv_clock, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(conv_timer, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
     return now
 
 
