@@ -85,7 +85,7 @@ CASES = {
     'config missing': (['train', 'nowhere.py'], ['there is no file', 'nowhere.py']),
     'config with an error': (['train', '{broken}'], ['broken.py', 'cannot be read']),
     'model without parameters': (
-        ['train', 'configs/demo/bicubic_x2_photos.py'], ['nothing to train', 'tools/test.py'],
+        ['train', 'configs/demo/bicubic_x2_photos.py'], ['the model', 'mmcompress test'],
     ),
     'unknown type': (
         ['train', '{demo}', '--cfg-options', 'model.type=mmcompress.DCF'],
@@ -121,7 +121,7 @@ CASES = {
         ['budget.macs', 'the smallest that can be reached'],
     ),
     'output is another file': (
-        ['get_channel_units', '{demo}', '-o', '{broken}'], ['broken.py', 'no file of such units'],
+        ['get_channel_units', '{demo}', '-o', '{broken}'], ['broken.py', '--out'],
     ),
     'output is a folder': (['get_channel_units', '{demo}', '-o', '{tmp}'], ['directory']),
     'shape': (['get_flops', '{demo}', '--shape', '0'], ['--shape is 0']),
