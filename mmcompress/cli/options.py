@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,18 @@ class OptionAction(argparse.Action):
             DictAction(self.option_strings, self.dest)(parser, namespace, *args)
         except (ValueError, AssertionError, SyntaxError) as error:
             raise argparse.ArgumentError(self, f'not key=value pairs: {error}') from None
+
+
+class OldNameAction(OptionAction):
+    """The earlier name of an option, which works for one more release and says so."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *args: Any
+    ) -> None:
+        """Parse the pairs, and name the new option on standard error."""
+        old, new = self.option_strings[0], f'--{self.dest}'
+        print(f'{old} is now called {new}; the next release removes {old}', file=sys.stderr)
+        super().__call__(parser, namespace, *args)
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

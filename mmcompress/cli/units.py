@@ -18,7 +18,7 @@ import json
 import sys
 from pathlib import Path
 
-from .options import OptionAction, add_config_arguments, add_out_argument
+from .options import OldNameAction, OptionAction, add_config_arguments, add_out_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--budget',
-        '--target',
-        dest='budget',
         nargs='+',
         action=OptionAction,
         metavar='KEY=VALUE',
         help='find keep ratios for a budget: macs=0.55 (a share of the dense model, or a number '
         'such as 2.25G), params, min_ratio, max_ratio, divisor, input_shape=3,800,1333',
+    )
+    parser.add_argument(
+        '--target', nargs='+', action=OldNameAction, dest='budget', help=argparse.SUPPRESS
     )
     add_out_argument(
         parser,

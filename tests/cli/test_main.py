@@ -247,6 +247,14 @@ def test_earlier_names_of_options(capsys):
     assert (args.with_channel, args.with_init_args, args.choice, args.out) == (True,) * 3 + (None,)
 
 
+def test_the_earlier_name_of_the_budget(capsys):
+    old = cli.parse(verb('units'), ['config.py', '--target', 'macs=0.5', 'divisor=8'])
+    assert '--budget' in capsys.readouterr().err
+    new = cli.parse(verb('units'), ['config.py', '--budget', 'macs=0.5', 'divisor=8'])
+    assert capsys.readouterr().err == ''
+    assert old.budget == new.budget == dict(macs=0.5, divisor=8)
+
+
 @pytest.mark.parametrize('name', ['export', 'flops', 'bench'])
 def test_shape(name):
     needed = WITH_JSON[name]

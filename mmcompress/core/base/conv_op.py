@@ -34,7 +34,7 @@ class ConvOp(Op, nn.Conv2d):
             self.init_cfg = conv.init_cfg
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
-        """See the base class; where there are weights of the dense layer."""
+        """Add the entries that a dense checkpoint lacks, if it has the weight of this layer."""
         if f'{prefix}weight' in state:
             super().fill_missing(state, prefix)
 

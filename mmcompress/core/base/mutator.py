@@ -99,8 +99,8 @@ class Mutator(BaseModule, ABC):
 
         Args:
             architecture: The compact model.
-            prefer: ``'macs'`` or ``'params'``: what there is to be least of. (Time is measured
-            elsewhere, see :func:`~mmcompress.report.forms.fastest_forms`.)
+            prefer: Quantity to minimise, ``'macs'`` or ``'params'``.
+                :func:`~mmcompress.report.forms.fastest_forms` minimises measured time instead.
         """
         return {}
 

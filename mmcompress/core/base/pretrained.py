@@ -1,4 +1,4 @@
-"""What OpenMMLab's configs keep fixed for the sake of pretrained weights, and its release."""
+"""Unfreeze stages and norms that OpenMMLab configs freeze for pretrained backbones."""
 
 from __future__ import annotations
 

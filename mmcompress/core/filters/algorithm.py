@@ -28,14 +28,15 @@ class FilterAlgorithm(CompressionAlgorithm):
     """Trains a network whose convolutions share bases.
 
     Args:
-        architecture: See the base class.
+        architecture: The model to compress, or its config.
         mutator_cfg: Config of a :class:`~mmcompress.core.filters.mutator.FilterMutator`.
-        init: ``'kaiming'`` trains from scratch; the other ways, by default ``'svd'`` alone, start
-            from the dense checkpoint that ``load_from`` or an ``init_cfg`` of type Pretrained
-            names.
+        init: ``'kaiming'`` trains from scratch. ``'svd'``, or another value of ``inits`` of the
+            unit, starts from the dense checkpoint that ``load_from`` or an ``init_cfg`` of type
+            Pretrained names.
         reconstruction: Weight of the reconstruction loss ``sum ||W - W'||^2 / sum ||W||^2``
             between merged kernels W' and the weights W of the dense checkpoint.
-        **kwargs: See the base class; filter units take no ``budget``, which the error says.
+        **kwargs: Arguments of :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, for
+            example ``target_pruning_ratio``. A ``budget`` is an error: it is for channel units.
 
     Raises:
         CompressionError: If a setting is wrong.
@@ -57,8 +58,8 @@ class FilterAlgorithm(CompressionAlgorithm):
         for key in ('init', 'remember_dense'):
             if key in (mutator_cfg if isinstance(mutator_cfg, dict) else ()):
                 raise CompressionError(
-                    f'mutator_cfg has {key!r}, which the algorithm says: by `init` and '
-                    '`reconstruction`'
+                    f'mutator_cfg has {key!r}; give `init` and `reconstruction` to the algorithm '
+                    'instead'
                 )
         self.init = init
         super().__init__(architecture, mutator_cfg, **kwargs)

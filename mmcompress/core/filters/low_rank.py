@@ -1,4 +1,4 @@
-"""The best basis of given length for rows of numbers, and how good it is."""
+"""The best basis of a given length for the rows of a matrix, and its error."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import Tensor
 
 
 def wide(x: Tensor) -> Tensor:
-    """As float64, where the device has it."""
+    """The tensor in float64, or in float32 on devices that lack float64."""
     return x.detach().float() if x.device.type == 'mps' else x.detach().double()
 
 
-#: Sweeps of a fit that improves its parts in turn.
+#: Largest number of sweeps of an iterative fit.
 SWEEPS = 10
-#: It ends where one takes less than this part of the squared error away.
+#: Stop when a sweep reduces the squared error by less than this fraction.
 LEAST_GAIN = 1e-3
 
 Fit = TypeVar('Fit')
 
 
 def best_of(fits: Iterator[Fit], error_of: Callable[[Fit], float]) -> Fit:
-    """The best of the first fits of a sequence, which ends where it gains next to nothing.
+    """The best fit of a sequence. Stops when a sweep gains less than :data:`LEAST_GAIN`.
 
     Args:
-        fits: A first fit, and what each sweep makes of it.
+        fits: The first fit, and the fit after each sweep.
         error_of: Squared error of a fit.
     """
     best: Any = None

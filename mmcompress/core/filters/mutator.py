@@ -40,7 +40,7 @@ class FilterMutator(Mutator):
         init: How ops start: ``'kaiming'``, from random numbers, or another of the unit's
             :attr:`~mmcompress.core.filters.unit.FilterUnit.inits`.
         remember_dense: Whether ops keep the dense weights beside their own.
-        init_cfg: As for every mmengine module.
+        init_cfg: Initialization config of :class:`mmengine.model.BaseModule`.
 
     Attributes:
         units: Units by name, once :meth:`prepare_from_supernet` has run.
@@ -75,9 +75,8 @@ class FilterMutator(Mutator):
         Args:
             architecture: The dense model.
             ratios: Keep ratios by unit name, of parameters; see
-                :func:`~mmcompress.core.base.units_file.keep_ratios`. Units that it leaves out, and
-                that
-                have no size of their own, stay dense.
+                :func:`~mmcompress.core.base.units_file.keep_ratios`. Units without a ratio and
+                without a size of their own stay dense.
             budget: Not supported.
 
         Raises:
@@ -85,7 +84,7 @@ class FilterMutator(Mutator):
         """
         if budget is not None:
             raise CompressionError(
-                'budget finds widths of channel units; give filter units their size with '
+                'budget is for channel units, not for filter units; give these their size with '
                 'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
             )
         found = self._found(architecture)
@@ -105,7 +104,7 @@ class FilterMutator(Mutator):
 
     @contextlib.contextmanager
     def without_fitting(self) -> Iterator[None]:
-        """Inside, a dense checkpoint is loaded without a fit: to see whether it belongs here."""
+        """Inside, a dense checkpoint is loaded without a fit, to check whether it belongs here."""
         for unit in self.units.values():
             unit.fitting = False
         try:
@@ -115,7 +114,7 @@ class FilterMutator(Mutator):
                 unit.fitting = True
 
     def static_forms(self, architecture: nn.Module, prefer: str = 'macs') -> dict[str, str]:
-        """For each unit, the one of its forms that is cheapest; see the base class."""
+        """The cheapest common form of each unit, by layer. Layers with one form are left out."""
         forms: dict[str, str] = {}
         positions: dict[str, int] = {}
         for unit in self.units.values():
@@ -137,7 +136,7 @@ class FilterMutator(Mutator):
         return forms
 
     def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
-        """Every layer of every unit; see the base class."""
+        """The static layers that replace each layer of each unit, by name."""
         return {
             layer: cast(FilterOp, architecture.get_submodule(layer)).static_layers(forms.get(layer))
             for unit in self.units.values()
@@ -263,8 +262,8 @@ class FilterMutator(Mutator):
             for layer in layers:
                 if f'{layer}.'.startswith(f'{source}.'):
                     raise CompressionError(
-                        f'{layer!r} has a momentum copy in {copies[0]!r}, which a basis would tear '
-                        'from it; leave it out with parse_cfg.exclude'
+                        f'{layer!r} has a momentum copy in {copies[0]!r}, which must keep the same '
+                        'layers; exclude it with parse_cfg.exclude'
                     )
 
     @staticmethod

@@ -19,11 +19,11 @@ from .trace import Recorder, inputs_of
 def norms_behind(
     model: nn.Module, input_shape: Sequence[int] | None = None, probe: Probe | None = None
 ) -> dict[str, str]:
-    """Pairs of a convolution and the norm that alone takes what it returns.
+    """Map each convolution to the norm that is the only consumer of its output.
 
-    The model's own forward pass is watched, so that neither names nor the order of modules
-    have to be guessed. A convolution whose output goes anywhere else as well has no follower,
-    nor has one that shares its norm with another, or runs in front of several.
+    The function watches the model's own forward pass, and needs no assumption on names or on the
+    order of modules. A convolution has no follower if its output is also used elsewhere, if it
+    shares its norm with another convolution, or if it runs in front of several norms.
 
     Args:
         model: Any architecture; left as it is.

@@ -102,9 +102,9 @@ class ImageMetric(BaseMetric):
         channel: ``'y'``, the luma of BT.601 (MATLAB's rgb2ycbcr), or ``'rgb'``.
         rounded: Round images to whole numbers first, as the field does.
         per_image: Also report ``{name}_images``, the value of each image by its file name.
-        collect_device: See :class:`mmengine.evaluator.BaseMetric`, as the two others.
-        prefix: See there.
-        collect_dir: See there.
+        collect_device: Device on which results of several processes are gathered.
+        prefix: Prefix of the metric's name in the log.
+        collect_dir: Folder for gathering results on ``'cpu'``.
 
     Raises:
         CompressionError: If an argument is none of these; on the way if an output and its target

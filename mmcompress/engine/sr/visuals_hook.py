@@ -142,10 +142,10 @@ def picture(image: Tensor, sample: Any, crop: Crop = None, enlarge: int = 1) -> 
 
     Args:
         image: The input, ``Tensor[3, h, w]`` in 0..255.
-        sample: What the model made of it: ``pred_img`` and, as it may be, ``gt_img``, both
+        sample: The output of the model: ``pred_img`` and optionally ``gt_img``, both
             ``Tensor[3, H, W]`` in 0..255; ``scale``.
-        crop: See :class:`VisualsHook`.
-        enlarge: See there.
+        crop: Side of a square in the middle, or ``(top, left, height, width)``, of the output.
+        enlarge: Factor by which the pictures are enlarged.
 
     Raises:
         CompressionError: If the crop is beside the image.

@@ -13,10 +13,11 @@ class FilterBasis(FilterAlgorithm):
     """Learned filter basis: layers are combinations of few filters over groups of channels.
 
     Args:
-        architecture: See the base class.
+        architecture: The model to compress, or its config.
         mutator_cfg: A ``FilterBasisMutator`` by default, which gives every convolution larger
             than 1x1 a basis of its own.
-        **kwargs: See the base class.
+        **kwargs: ``init``, ``reconstruction``, ``target_pruning_ratio`` and the other arguments of
+            :class:`~mmcompress.core.filters.algorithm.FilterAlgorithm`.
 
     Source: Li et al., "Learning Filter Basis for Convolutional Neural Network Compression", ICCV
     2019. Starting from a dense network (``init='svd'``) is an addition.

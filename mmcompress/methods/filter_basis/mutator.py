@@ -8,6 +8,6 @@ from mmcompress.registry import MODELS
 
 @MODELS.register_module()
 class FilterBasisMutator(FilterMutator):
-    """Filter mutator for layers that may differ in their channels; see the base class."""
+    """Finds filter units whose layers may differ in their channels, and swaps in their ops."""
 
     unit_type = 'FilterBasisUnit'

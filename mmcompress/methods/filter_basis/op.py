@@ -82,7 +82,7 @@ class FilterBasisConv2d(BasisConv2d):
         return None if self.basis_bias is None else self.basis_bias.repeat(self.basis_groups)
 
     def convolve(self, x: Tensor) -> Tensor:
-        """See the base class; the groups are one batch."""
+        """Apply the basis to every group of channels; the groups are one batch."""
         if self.basis_groups == 1:
             return self._conv(x, self.sliced, self.basis_bias, 1)
         if self.basis_size <= NARROW and x.device.type == 'cpu':

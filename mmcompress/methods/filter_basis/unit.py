@@ -28,8 +28,8 @@ class FilterBasisUnit(FilterUnit):
     """Convolutions that share one basis of b filters over s channels.
 
     Args:
-        name: See the base class.
-        layers: See there.
+        name: Name of the unit in configs, such as ``backbone.layer1``.
+        layers: Names of the convolutions, in the order of the architecture's modules.
         basis_size: ``s``, a divisor of the input channels of every layer. ``None`` takes the
             greatest common one; ``'slice'`` a basis as wide as the widest layer, of which
             layer ``l`` uses the first ``c_l`` channels.
@@ -41,11 +41,13 @@ class FilterBasisUnit(FilterUnit):
         act_cfg: Activation behind it. With ``shared``, the name of a module of the architecture,
             that module is run instead of one of the layer's own: one slope for many layers, as in
             ``dict(type='PReLU', shared='backbone.act')``.
-        basis_start: How bases start without a dense network: ``'fan_out'`` or ``'fan_in'``, normal
-            by that number of weights, ``'uniform'``, or ``'torch'``, as a new ``nn.Conv2d``; see
-            :data:`~mmcompress.core.filters.starts.STARTS`.
-        coefficient_start: How coefficients start; likewise.
-        **kwargs: See the base class.
+        basis_start: Random numbers of a basis without a dense network, one of
+            :data:`~mmcompress.core.filters.starts.STARTS`. ``'fan_out'`` and ``'fan_in'`` are He's
+            normal distribution, ``'uniform'`` is He's uniform one, and ``'torch'`` is that of a new
+            ``nn.Conv2d``.
+        coefficient_start: Random numbers of the coefficients, from the same list.
+        **kwargs: ``choice``, ``init`` and ``remember_dense`` of
+            :class:`~mmcompress.core.filters.unit.FilterUnit`.
 
     Raises:
         CompressionError: If a setting is wrong, or doesn't fit the layers.
@@ -113,7 +115,7 @@ class FilterBasisUnit(FilterUnit):
         return dict(basis_size=self.basis_size, num_filters=self.num_filters)
 
     def settle(self, convs: list[nn.Conv2d]) -> None:
-        """See the base class."""
+        """Turn ``choice`` into the size of the basis, and check the settings."""
         seen = [conv.in_channels // conv.groups for conv in convs]
         if self.basis_size is None:
             self.basis_size = math.gcd(*seen)
@@ -153,7 +155,7 @@ class FilterBasisUnit(FilterUnit):
             )
 
     def prepare(self, architecture: nn.Module) -> None:
-        """See the base class; finds the activation that layers share.
+        """Swap in the ops, with the activation that the layers share.
 
         Raises:
             CompressionError: If the architecture has no module of that name.
@@ -171,7 +173,7 @@ class FilterBasisUnit(FilterUnit):
         super().prepare(architecture)
 
     def check_fits(self, op: FilterOp) -> None:
-        """See the base class."""
+        """Refuse ops that cannot be compared with dense weights, such as 3x3 coefficients."""
         if self.settings['coefficient_kernel'] > 1:
             raise CompressionError(
                 f'filter unit {self.name!r}: {self.why}, which is about merged kernels, but '
@@ -180,7 +182,7 @@ class FilterBasisUnit(FilterUnit):
         super().check_fits(op)
 
     def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
-        """See the base class."""
+        """Make the op of each convolution; the first one owns what they share."""
         ops: list[BasisConv2d] = []
         widest = max(conv.in_channels for conv in convs)
         for conv in convs:
@@ -201,7 +203,7 @@ class FilterBasisUnit(FilterUnit):
         return ops
 
     def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
-        """See the base class."""
+        """Fit the basis and the coefficients of all layers to dense weights."""
         size = None if self.basis_size == SLICE else self.basis_size
         # Groups of channels of a grouped convolution are rows like any others.
         basis, coefficients = fit_filter_basis(weights, size, self.num_filters)

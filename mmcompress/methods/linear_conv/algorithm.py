@@ -31,21 +31,25 @@ class LinearConv(FilterAlgorithm):
     """LinearConv: a part of the filters, and linear combinations of them for the others.
 
     Args:
-        architecture: See the base class.
+        architecture: The model to compress, or its config.
         mutator_cfg: A ``LinearConvMutator`` by default.
         correlation: Weight of the loss that keeps primary filters uncorrelated,
             ``loss_correlation``.
-        l1: Weight of the sum of the absolute combinations, ``loss_l1``; as the next but one and
-            the last of these for variant ``sparse`` alone, and then 0.01 by default.
-        loss_interval: The losses of the method are those of every so many batches.
-        mask_interval: Iterations between two looks at what is below the threshold, by default 500.
-        threshold_step: Largest change of the threshold at such a look, by default 1e-5.
-        count_evaluation: Whether looks are at every so many forward passes, those of evaluations
-            during training among them, as in the authors' program: first in the pass whose number
-            is ``mask_interval``. Otherwise training iterations are counted, and the first look
-            comes after so many of them. mmengine saves the checkpoint of an epoch before its
-            evaluation: a run that resumes there has not counted that one.
-        **kwargs: See the base class. ``init`` is ``'kaiming'``, ``'qr'`` or ``'svd'``.
+        l1: Weight of the L1 penalty on the combination matrix, ``loss_l1``. Only with
+            ``variant='sparse'``; default 0.01.
+        loss_interval: Both losses are computed on every n-th batch.
+        mask_interval: Number of iterations between two updates of the masks. Only with
+            ``variant='sparse'``; default 500.
+        threshold_step: Largest change of the threshold at one update. Only with
+            ``variant='sparse'``; default 1e-5.
+        count_evaluation: Whether ``mask_interval`` counts forward passes, evaluation during
+            training included, as in the authors' program. The first update is then in the forward
+            pass of that number. Otherwise training iterations are counted, and the first update
+            comes after that many of them. Only with ``variant='sparse'``. mmengine saves the
+            checkpoint of an epoch before its evaluation, so a run that resumes there has not
+            counted that evaluation.
+        **kwargs: Arguments of :class:`~mmcompress.core.filters.algorithm.FilterAlgorithm`. ``init``
+            is ``'kaiming'``, ``'qr'`` or ``'svd'``.
 
     Raises:
         CompressionError: If a setting is wrong.

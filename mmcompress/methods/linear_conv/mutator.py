@@ -41,7 +41,7 @@ class LinearConvMutator(FilterMutator):
         super().__init__(filter_unit_cfg, parse_cfg, **kwargs)
 
     def _found(self, architecture: nn.Module) -> dict[str, tuple[list[str], dict]]:
-        """See the base class; without layers that have nothing to combine."""
+        """Layers and settings by unit name, without layers that have nothing to combine."""
         found = super()._found(architecture)
         alone = [
             name

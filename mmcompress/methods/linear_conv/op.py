@@ -125,7 +125,7 @@ class LinearConv2d(FilterOp):
         return self._kernel(sources, self.filters)
 
     def filters(self) -> Tensor:
-        """See the base class; in the data type of the parameters."""
+        """The dense weight, ``Tensor[n, c / g, kh, kw]``, in the data type of the parameters."""
         # Sums of many products are no work for half precision.
         with torch.autocast(self.primary.device.type, enabled=False):
             return self._materialise(self.primary, self.combinations())
@@ -140,7 +140,7 @@ class LinearConv2d(FilterOp):
         return materialise(primary, combinations, self.order, self.sets, self.dense_shape)
 
     def train(self, mode: bool = True) -> LinearConv2d:
-        """See torch; a change of mode is when moving averages may have been swapped in."""
+        """Set the mode, and drop the cached kernel: moving averages may have been swapped in."""
         self._kernel.forget()
         return super().train(mode)
 
@@ -170,7 +170,10 @@ class LinearConv2d(FilterOp):
     # What is stored, and what is static
 
     def stored(self) -> dict[str, Tensor]:
-        """See the base class; of sparse combinations, what is left and a bit for each entry."""
+        """Tensors that a compact file needs.
+
+        Of sparse combinations these are a bit for each entry, and the entries that are left.
+        """
         factors = {name: getattr(self, name) for name in self.factors}
         return pack(factors, self.mask if self.is_sparse else None, self.order)
 
@@ -180,7 +183,7 @@ class LinearConv2d(FilterOp):
 
     @torch.no_grad()
     def count_stored(self) -> None:
-        """See the base class; masked entries are not stored."""
+        """Keep only the parameters that are stored; masked entries are not."""
         self.__dict__['_counted'] = self.filters()
         if self.is_sparse:
             self.combination = nn.Parameter(self.combination[self.mask])

@@ -1,4 +1,4 @@
-"""A tensor that is made of others, and made again only when they have changed."""
+"""Cache of a tensor computed from others; recomputed when one of them changes."""
 
 from __future__ import annotations
 

@@ -24,19 +24,22 @@ class LinearConvUnit(FilterUnit):
     """A convolution whose filters are combinations of some of them.
 
     Args:
-        name: See the base class.
-        layers: One layer.
-        variant: See :class:`~mmcompress.methods.linear_conv.settings.Settings`, as for all
-            that follow.
-        primary_ratio: ``None`` takes as many primary filters as ``choice`` leaves parameters for.
-        rank: See there.
-        rank_ratio: See there.
-        target_sparsity: See there.
-        across_groups: See there.
-        start: See there; for ``init='kaiming'``, as the other ways start from a dense network.
-        **kwargs: See the base class. ``init='qr'`` takes primary filters from the dense network as
-            they are; ``'svd'`` takes them from its nearest approximation by so many, which leaves
-            the least error possible; of variants whose combinations have any rank.
+        name: Name of the unit in configs, such as ``backbone.layer1``.
+        layers: The name of one convolution.
+        variant: What the matrix of combinations is: ``'linear'``, ``'lowrank'``, ``'rankratio'`` or
+            ``'sparse'``, as in :class:`~mmcompress.methods.linear_conv.settings.Settings`.
+        primary_ratio: Share of the filters that are primary; ``None`` takes as many as ``choice``
+            leaves parameters for.
+        rank: Rank of the combinations, for ``'lowrank'``.
+        rank_ratio: Their rank as a share of the primary filters, for ``'rankratio'``.
+        target_sparsity: Share of the combinations that become zero, for ``'sparse'``.
+        across_groups: Whether filters of different groups are combined.
+        start: Random numbers of ``init='kaiming'``: ``'scaled'`` or ``'uniform'``.
+        **kwargs: ``choice``, ``init`` and ``remember_dense`` of
+            :class:`~mmcompress.core.filters.unit.FilterUnit`. ``init='qr'`` takes primary filters
+            from the dense network as they are. ``init='svd'`` takes them from the best
+            approximation of the dense filters by that many independent ones. For combinations of
+            any rank this has the smallest possible error.
 
     Raises:
         CompressionError: If a setting is wrong, or doesn't fit the layer.
@@ -109,7 +112,7 @@ class LinearConvUnit(FilterUnit):
         return dict(primary_ratio=self.primary_ratio, **self.settings.own)
 
     def settle(self, convs: list[nn.Conv2d]) -> None:
-        """See the base class."""
+        """Turn ``choice`` into the number of primary filters, and check the settings."""
         [conv] = convs
         each = conv.out_channels // self.settings.sets(conv.groups)
         size = conv.weight[0].numel()
@@ -141,7 +144,7 @@ class LinearConvUnit(FilterUnit):
         return fitting[-1]
 
     def make_ops(self, convs: list[nn.Conv2d]) -> list[FilterOp]:
-        """See the base class."""
+        """Make the op of the one convolution."""
         return [LinearConv2d(conv, **self.init_args) for conv in convs]
 
     @property

@@ -33,7 +33,7 @@ class SharedBasis(FilterAlgorithm):
     """Deeply shared filter bases: the blocks of a stage share filters, beside a few of their own.
 
     Args:
-        architecture: See the base class.
+        architecture: The model to compress, or its config.
         mutator_cfg: A ``SharedBasisMutator`` by default.
         orthogonality: Weight ``lambda`` of the loss that keeps the filters orthonormal.
         orthogonality_terms: What counts in it: ``unique``, ``joint``, ``borrow`` and
@@ -42,7 +42,8 @@ class SharedBasis(FilterAlgorithm):
         orthogonal_start: Whether shared filters start orthonormal, those that serve the same
             blocks together, and all else as Kaiming says. Without that, filters and coefficients
             start as PyTorch's own convolutions do.
-        **kwargs: See the base class.
+        **kwargs: ``init``, ``reconstruction``, ``target_pruning_ratio`` and the other arguments of
+            :class:`~mmcompress.core.filters.algorithm.FilterAlgorithm`.
 
     Raises:
         CompressionError: If a setting is wrong.

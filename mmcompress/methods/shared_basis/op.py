@@ -114,7 +114,7 @@ class SharedBasisConv2d(BasisConv2d):
         }
 
     def convolve(self, x: Tensor) -> Tensor:
-        """See the base class."""
+        """Apply the basis: as one convolution where that is faster, else one for each part."""
         if self.is_one and (x.device.type != 'cpu' or self._pays(x.shape)):
             return super().convolve(x)
         return torch.cat([self._conv(x, basis, None, groups) for basis, groups in self.bases], 1)
@@ -126,7 +126,7 @@ class SharedBasisConv2d(BasisConv2d):
         return self.positions(shape) >= self.unique_basis[0].numel() * PAYS
 
     def cost(self, form: str) -> int:
-        """See the base class."""
+        """Number of weights in a static form."""
         if self.coefficients is not None or self.is_one:
             return super().cost(form)
         return sum(basis.numel() for basis, _ in self.bases)

@@ -25,8 +25,8 @@ class SharedBasisUnit(FilterUnit):
     """Convolutions of one shape with s filters in common and u of each layer's own.
 
     Args:
-        name: See the base class.
-        layers: See there.
+        name: Name of the unit in configs, such as ``backbone.layer1``.
+        layers: Names of the convolutions, in the order of the architecture's modules.
         shared_rank: ``s``; ``'full'`` for as many as a layer has filters, ``None`` for as many
             as ``choice`` leaves parameters for.
         unique_rank: ``u``; one in each group by default.
@@ -36,7 +36,8 @@ class SharedBasisUnit(FilterUnit):
         unique_groups: Groups of the layers' own filters; likewise.
         coefficient_bias: Whether the 1x1 convolutions have a bias; ``None`` as the dense ones.
         norm_cfg: Batch norm in front of the 1x1 convolutions, of every layer.
-        **kwargs: See the base class.
+        **kwargs: ``choice``, ``init`` and ``remember_dense`` of
+            :class:`~mmcompress.core.filters.unit.FilterUnit`.
 
     Raises:
         CompressionError: If a setting is wrong, or doesn't fit the layers.
@@ -91,7 +92,7 @@ class SharedBasisUnit(FilterUnit):
         return dict(shared_rank=self.shared_rank, unique_rank=self.unique_rank, **groups)
 
     def settle(self, convs: list[nn.Conv2d]) -> None:
-        """See the base class."""
+        """Turn ``choice`` into the ranks, and check the settings."""
         groups = convs[0].groups
         self._groups = tuple(given or groups for given in self.groups.values())
         if self.unique_rank is None:
@@ -163,7 +164,7 @@ class SharedBasisUnit(FilterUnit):
         )
 
     def make_ops(self, convs: list[nn.Conv2d]) -> list[BasisConv2d]:
-        """See the base class."""
+        """Make the op of each convolution; the first one owns what they share."""
         ops: list[BasisConv2d] = []
         for conv in convs:
             owner = ops[0] if ops else None
@@ -173,7 +174,10 @@ class SharedBasisUnit(FilterUnit):
         return ops
 
     def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
-        """See the base class; without coefficients, whole filters are the mean of the layers'."""
+        """Fit bases and coefficients to dense weights.
+
+        Without coefficients, the shared filters are the mean of the filters of all layers.
+        """
         if not self.settings['coefficients']:
             mean: Any = sum(weights) / len(weights)
             return [dict(shared_basis=mean), *({} for _ in weights[1:])]

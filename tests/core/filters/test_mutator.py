@@ -58,7 +58,7 @@ BOTH = {
         dict(target_pruning_ratio={'backbone.layr1*': 0.5}),
         ["'backbone.layr1*' matches no filter unit", "'backbone.layer"],
     ),
-    'budget': (dict(budget=dict(macs=0.5)), ['budget finds widths', 'target_pruning_ratio']),
+    'budget': (dict(budget=dict(macs=0.5)), ['budget', 'target_pruning_ratio']),
     'init': (dict(target_pruning_ratio=0.5, init='sdv'), ["init is 'sdv'", 'kaiming, svd']),
     'reconstruction': (
         dict(target_pruning_ratio=0.5, reconstruction=-1), ['reconstruction is -1', 'at least 0'],
