@@ -27,7 +27,7 @@ class ExportValLoop(ValLoop):
     """Validates, and writes ``fix_subnet.json`` and ``fix_subnet_weight.pth`` to the work dir.
 
     ``dict(type='mmcompress.sub_model', cfg=..., fix_subnet=...)`` rebuilds the static model from
-    the first file, and loads the second. Unlike ``tools/export.py`` the loop doesn't compare the
+    the first file, and loads the second. Unlike ``mmcompress export`` the loop doesn't compare the
     two models. While a method has nothing to export yet, it writes nothing and the log says why.
     """
 

@@ -36,7 +36,7 @@ def algorithm(args: dict[str, Any]) -> dict[str, Any]:
     for key, idle, why in (
         ('prune_times', 0, 'step_freq says when filters are fused'),
         ('linear_schedule', False, 'widths are the final ones from the start'),
-        ('is_deployed', False, 'tools/export.py makes the deployed model'),
+        ('is_deployed', False, '`mmcompress export` makes the deployed model'),
         ('fix_subnet', None, 'use the type sub_model'),
     ):
         value = args.pop(key, idle)

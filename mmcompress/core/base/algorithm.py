@@ -271,6 +271,6 @@ class CompressionAlgorithm(Transparent):
             raise CompressionError(
                 f'{type(self).__name__} needs to know how far training is: add '
                 "default_hooks = dict(compression=dict(type='mmcompress.CompressionHook')) to "
-                'the config (tools/train.py does so by itself)'
+                'the config (`mmcompress train` does this itself)'
             )
         return super().train_step(data, optim_wrapper)

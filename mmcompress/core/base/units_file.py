@@ -1,4 +1,4 @@
-"""Read what ``tools/get_channel_units.py`` wrote, and keep ratios in all their forms."""
+"""Read files of units as ``mmcompress units`` writes them, and keep ratios in all their forms."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mmcompress.core.errors import CompressionError, nearest
 UNIT_CONFIGS = ('channel_unit_cfg', 'filter_unit_cfg')
 
 
-def load_json(path: str | Path, key: str, tool: str = 'get_channel_units') -> dict:
+def load_json(path: str | Path, key: str, verb: str = 'units') -> dict:
     """Read a JSON object.
 
     Args:
         path: The file.
         key: The config key that names it, for the error.
-        tool: The tool that writes such files, for the error.
+        verb: The verb of ``mmcompress`` that writes such files, for the error.
 
     Raises:
         CompressionError: If there is no such file, or it doesn't hold a JSON object.
@@ -38,7 +38,7 @@ def load_json(path: str | Path, key: str, tool: str = 'get_channel_units') -> di
     except json.JSONDecodeError as error:
         raise CompressionError(
             f'{key}: {str(path)!r} is not a complete JSON file ({error}); write it again with '
-            f'tools/{tool}.py'
+            f'`mmcompress {verb}`'
         ) from None
     if not isinstance(content, dict):
         raise CompressionError(
@@ -60,8 +60,7 @@ def units_in(content: dict) -> dict:
     units = config.get('units') if isinstance(config, dict) else None
     if not isinstance(units, dict):
         raise CompressionError(
-            f'{key} of the file has no dict of `units`; write it again with '
-            'tools/get_channel_units.py'
+            f'{key} of the file has no dict of `units`; write it again with `mmcompress units`'
         )
     return units
 

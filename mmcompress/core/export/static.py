@@ -87,7 +87,7 @@ def _untrained(algorithm: dict, data_preprocessor: dict | None) -> BaseModel:
 def _contents(fix_subnet: dict | str | Path) -> dict[str, Any]:
     """The contents of a ``fix_subnet.json``, or those that are given."""
     if not isinstance(fix_subnet, dict):
-        fix_subnet = load_json(fix_subnet, 'fix_subnet', tool='export')
+        fix_subnet = load_json(fix_subnet, 'fix_subnet', verb='export')
     if 'layers' not in fix_subnet:
         raise CompressionError(
             f'fix_subnet has no `layers`, only {", ".join(fix_subnet) or "nothing"}; it has to '

@@ -373,7 +373,7 @@ def _activation(act_cfg: dict) -> nn.Module:
         return build_activation_layer(dict(act_cfg))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CompressionError(
-            f'act_cfg is {act_cfg!r}, of which no activation can be built: {error}'
+            f'act_cfg is {act_cfg!r}; no activation can be built from it: {error}'
         ) from None
 
 
@@ -382,7 +382,7 @@ def _batch_norm(norm_cfg: dict, channels: int) -> _BatchNorm:
         norm = build_norm_layer(dict(norm_cfg), channels)[1]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CompressionError(
-            f'norm_cfg is {norm_cfg!r}, of which no norm can be built: {error}'
+            f'norm_cfg is {norm_cfg!r}; no norm can be built from it: {error}'
         ) from None
     if not isinstance(norm, _BatchNorm) or norm.running_var is None:
         raise CompressionError(

@@ -74,13 +74,13 @@ class FilterFinder:
         self.input_shape = demo_shape(input_shape, 'parse_cfg.input_shape')
         if self.skip_first_block and isinstance(self.rule, dict):
             raise CompressionError(
-                'parse_cfg.skip_first_block is True, but parse_cfg.rule says itself which layers '
-                'form units; leave first blocks out of its patterns'
+                'parse_cfg.skip_first_block is True, but parse_cfg.rule already names the '
+                'layers of each unit; leave first blocks out of its patterns'
             )
         if self.by_position and self.rule == 'layer':
             raise CompressionError(
                 "parse_cfg.by_position is True, but by parse_cfg.rule 'layer' each unit is one "
-                "layer, which cannot be split; it goes with 'stage', 'block' and 'network'"
+                "layer, which cannot be split; use rule 'stage', 'block' or 'network'"
             )
 
     def find(self, architecture: nn.Module, alike: Sequence[str] = ('kernel_size',)) -> Units:

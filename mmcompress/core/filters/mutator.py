@@ -205,7 +205,7 @@ class FilterMutator(Mutator):
             if not isinstance(layers, (list, tuple)) or not layers:
                 raise CompressionError(
                     f'{key} has no list of `layers`, which other units have; write it again with '
-                    'tools/get_channel_units.py -c -i'
+                    '`mmcompress units -c -i`'
                 )
             for layer in layers:
                 if layer not in order:

@@ -79,8 +79,8 @@ class LinearConvUnit(FilterUnit):
         limited = VARIANTS[self.settings.variant] in ('rank', 'rank_ratio')
         if self.init == 'svd' and limited:
             raise CompressionError(
-                f"filter unit {name!r}: init is 'svd', which spoils the primary filters of variant "
-                f"{variant!r} and fits it worse; set it to 'qr'"
+                f"filter unit {name!r}: init is 'svd', which has a larger error than 'qr' for "
+                f"variant {variant!r}; set it to 'qr'"
             )
         if self.fits and self.settings.start != STARTS[0]:
             raise CompressionError(

@@ -17,7 +17,7 @@ from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.op import Op, Recipe
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.export import export
-from mmcompress.core.export.factors import check_specs, factored_state, materialise
+from mmcompress.core.export.factors import check_specs, factored_state, weights_of_factors
 from mmcompress.core.export.static import to_static
 from mmcompress.registry import TASK_UTILS
 
@@ -113,7 +113,7 @@ def test_there_and_back(trained):
     assert specs[KEY]['tensors'] == {n: f'{LAYER}.factors.{n}' for n in ('column', 'row')}
     assert state[f'{LAYER}.factors.row'].untyped_storage().nbytes() == 4 * 72
     before = dict(state)
-    weights = materialise(state, specs)
+    weights = weights_of_factors(state, specs)
     assert state == before
     assert set(weights) == set(static.state_dict())
     for key, value in static.state_dict().items():
