@@ -169,17 +169,17 @@ def test_folders_are_made_together_or_not(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--lq', '2:X2'], "--lq: '2:X2' is not SCALE=FOLDER"),
-        (['--lq', '1=X2'], "--lq: '1=X2' is not SCALE=FOLDER"),
-        (['--lq', '2=a', '2=b'], 'scale 2 is there twice'),
-        (['--lq', '2=HR'], 'a folder is there twice'),
+        (['--lq', '2:X2'], "--lq: '2:X2' .*SCALE=FOLDER"),
+        (['--lq', '1=X2'], "--lq: '1=X2' .*SCALE=FOLDER"),
+        (['--lq', '2=a', '2=b'], '--lq: scale 2 '),
+        (['--lq', '2=HR'], '--lq: a folder '),
         (['--lq', '7=X2'], '--size: 480 is not a multiple of the scale 7; 483 would be'),
         (['--lq', '2=none', '--size', '36'], r"there is no folder '.*none'"),
         (['--lq', '4=X2', '--size', '36'], r"0001\.png' has no low-resolution image in '.*X2'"),
         (['--step', '0'], '--step: 0 is not'),
-        (['--threads', '0'], '--threads: 0 is too few'),
-        (['--suffix', ''], "--suffix: '' is no ending"),
-        (['--suffix', '_old'], r"HR_old' is there; move it, or name another --suffix"),
+        (['--threads', '0'], '--threads is 0'),
+        (['--suffix', ''], "--suffix is ''"),
+        (['--suffix', '_old'], r"HR_old' .*--suffix"),
     ],
 )
 def test_wrong_arguments(cut, images: Path, arguments, message) -> None:
@@ -198,5 +198,5 @@ def test_wrong_arguments(cut, images: Path, arguments, message) -> None:
 
 def test_two_images_of_one_name(cut, images: Path) -> None:
     (images / 'HR/0001.bmp').write_bytes((images / 'HR/0001.png').read_bytes())
-    with pytest.raises(CompressionError, match="has 2 images called '0001', of several types"):
+    with pytest.raises(CompressionError, match="has 2 images called '0001'"):
         cut(images / 'HR', *SMALL)
