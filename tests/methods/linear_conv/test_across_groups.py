@@ -247,7 +247,7 @@ def test_stored_factors_of_a_network(variant):
     static = to_static(algorithm)
     state, specs = factored_state(algorithm.architecture, static)
     assert 'backbone.grouped.weight' in specs
-    again = materialise(state, specs)
+    again = weights_of_factors(state, specs)
     for key, value in static.state_dict().items():
         assert torch.equal(again[key], value), key
 
