@@ -20,7 +20,7 @@ SUFFIXES = dict(k=1e3, m=1e6, g=1e9, b=1e9)
 
 @dataclass(frozen=True)
 class Budget:
-    """What ``target`` asks for.
+    """What ``budget`` asks for.
 
     Attributes:
         macs: MACs of the whole architecture, heads included: above 1 absolute, otherwise
@@ -43,7 +43,7 @@ class Budget:
 
     @classmethod
     def from_config(cls, config: Any) -> Budget:
-        """Read ``target`` of a config.
+        """Read ``budget`` of a config.
 
         Args:
             config: Such as ``dict(macs=0.55)``, ``dict(macs='2.25G', input_shape=(3, 224, 224))``

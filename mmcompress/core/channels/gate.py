@@ -152,9 +152,9 @@ class GatedUnit(ChannelUnit):
     then adds what is left of them into those.
 
     Args:
-        config: See the base class.
-        choice: See the base class.
-        divisor: See the base class.
+        config: The channels, as the analyzer found them.
+        choice: Keep ratio in (0, 1].
+        divisor: The width has to be a multiple of this number.
         norms: Name of the norm directly behind a convolution, by name of the convolution.
 
     Attributes:
@@ -229,7 +229,10 @@ class GatedUnit(ChannelUnit):
         return self.config.channels
 
     def scaled(self, architecture: nn.Module) -> dict[str, ChannelRange]:
-        """What else than filters would put something into channels whose scale is zero, by name."""
+        """Layers other than convolutions that would write into a removed channel, by name.
+
+        These are norms, biases and padding shortcuts: they make non-zero values of zeros.
+        """
         filters = self.filters(architecture)
         return {
             channel.name: channel
@@ -251,7 +254,7 @@ class GatedUnit(ChannelUnit):
 class GatedMutator(ChannelMutator):
     """Gives channels their scales, and removes those that are not kept from a static model.
 
-    See the base class for the arguments.
+    The arguments are those of :class:`~mmcompress.core.channels.mutator.ChannelMutator`.
     """
 
     reorders_sums = True
@@ -260,12 +263,12 @@ class GatedMutator(ChannelMutator):
     def prepare_from_supernet(
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
-        """Find the units of ``architecture`` and give them scales; see the base class."""
+        """Find the units of ``architecture`` and give them scales."""
         self._norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
         super().prepare_from_supernet(architecture, ratios, budget)
 
     def unit_args(self) -> dict[str, Any]:
-        """See the base class."""
+        """The norm behind each convolution, for every unit."""
         return dict(norms=self._norms)
 
     def removed(self) -> dict[str, Tensor]:

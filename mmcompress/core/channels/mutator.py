@@ -31,7 +31,7 @@ class ChannelMutator(Mutator):
             ``init_args``, ``choice`` and ``channels``. When ``units`` gives channels no analysis is
             run. The whole output of ``get_channel_units.py`` is accepted as well.
         parse_cfg: Config of the analyzer (``include``, ``exclude``, ``input_shape``).
-        init_cfg: As for every mmengine module.
+        init_cfg: Initialization config of :class:`mmengine.model.BaseModule`.
 
     Attributes:
         units: Units by name, in the order of the architecture's modules, once
@@ -252,7 +252,7 @@ def _check_unit(name: str, unit: dict, architecture: nn.Module) -> UnitConfig:
         config = UnitConfig.from_dict(unit)
     except (KeyError, TypeError, AttributeError) as error:
         raise CompressionError(
-            f'{key} lacks {error}; write it again with tools/get_channel_units.py -c -i'
+            f'{key} lacks {error}; write it again with `mmcompress units -c -i`'
         ) from None
     total = config.num_channels
     if isinstance(total, bool) or not isinstance(total, int) or total < 1:

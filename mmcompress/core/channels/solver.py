@@ -360,7 +360,7 @@ class _Counted:
         self.dense = dict(macs=int(flops.total()), params=params)
 
     def at(self, cost: str) -> str:
-        """Where a cost depends on the size of the image: the size."""
+        """The image size, for costs that depend on it."""
         return f' at {_by(self.input_shape)}' if cost == 'macs' else ''
 
     def narrowed(self, widths: list[tuple[UnitConfig, int]]) -> dict[str, int]:

@@ -36,15 +36,16 @@ class DCFF(CompressionAlgorithm):
     ``kappa`` keeps proxies soft for longer, and then the choice can change while training goes on.
 
     Args:
-        architecture: See the base class.
-        mutator_cfg: See the base class; a ``DCFFMutator`` by default.
+        architecture: The model to compress, or its config.
+        mutator_cfg: Config of the mutator; a ``DCFFMutator`` by default.
         fuse_interval: Epochs or iterations between fuse steps.
         by_epoch: Whether ``fuse_interval`` counts epochs (passes over the data, whatever the
             training loop counts) or iterations. ``None``: what the training loop counts.
         temperature_start: ``T_s`` of Eq. 10, the temperature of the first fuse step.
         temperature_end: ``T_e``, which the temperature approaches.
         kappa: Steepness: after about ``4 / kappa`` fuse steps 96 % of the rise are done.
-        **kwargs: See the base class.
+        **kwargs: Arguments of
+            :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, such as ``budget``.
 
     Source: Lin et al., arXiv:2107.06916.
     """

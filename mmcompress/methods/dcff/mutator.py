@@ -13,7 +13,7 @@ from mmcompress.registry import MODELS
 
 @MODELS.register_module()
 class DCFFMutator(ChannelMutator):
-    """Channel mutator whose units fuse filters; see the base class."""
+    """Finds channel units whose filters are fused, and swaps in their ops."""
 
     unit_type = 'DCFFUnit'
 

@@ -166,7 +166,7 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         return plain_conv(self, nn.Parameter(weight), None if bias is None else nn.Parameter(bias))
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
-        """See the base class; finds out what was chosen, in a file that doesn't say."""
+        """Complete a checkpoint: dense ones lack the proxies, older ones the choice."""
         if not any(f'{prefix}{name}' in state for name in ('proxies', 'importance', 'chosen')):
             super().fill_missing(state, prefix)
             return

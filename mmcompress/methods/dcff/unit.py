@@ -23,9 +23,9 @@ class DCFFUnit(ChannelUnit):
     Every producer of the unit picks its own proxies; only the width is shared.
 
     Args:
-        config: See the base class.
-        choice: See the base class.
-        divisor: See the base class.
+        config: The channels, as the analyzer found them.
+        choice: Keep ratio in (0, 1].
+        divisor: The width has to be a multiple of this number.
         fuse_all: Whether filters are mixed in units that keep all their channels too, as in the
             authors' program. By default these stay as they are.
         plain: Names of layers (shell wildcards allowed) that stay plain convolutions and only

@@ -119,11 +119,11 @@ def update_duals(
     """The duals after a step: ``y1 + rho (v - z1)`` and ``y2 + rho (v - z2)``.
 
     Args:
-        v: Factors as the optimizer left them; the rest as for :func:`admm_gradient`.
-        z1: See there.
-        z2: See there.
-        y1: See there.
-        y2: See there.
+        v: Factors after the step of the optimizer, ``Tensor[..., n]`` as all others.
+        z1: ``v + y1 / rho`` projected onto the capped simplex, before the step.
+        z2: ``v + y2 / rho`` projected onto the sphere, before the step.
+        y1: Dual of ``v = z1``.
+        y2: Dual of ``v = z2``.
         rho: The penalty that ``z1`` and ``z2`` were made with.
 
     Source: Li et al., CVPR 2019.

@@ -41,16 +41,16 @@ class FCF(CompressionAlgorithm):
     zeros stay zero, the others are trained on. Exporting then removes the former.
 
     Args:
-        architecture: See the base class.
-        mutator_cfg: See the base class; an ``FCFMutator`` by default.
-        target_pruning_ratio: See the base class; a keep ratio of 0.75 is the paper's sparse
-            rate of 0.25.
+        architecture: The model to compress, or its config.
+        mutator_cfg: Config of the mutator; an ``FCFMutator`` by default.
+        target_pruning_ratio: Keep ratios; 0.75 is the paper's sparse rate of 0.25.
         stage: ``'factorize'`` or ``'finetune'``.
         rho: Penalty at first.
         rho_max: Where it stops growing.
         mu: Its factor at each step.
         alpha: Share of ADMM's gradient in that of the scalars.
-        **kwargs: See the base class.
+        **kwargs: Arguments of
+            :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, such as ``budget``.
 
     Raises:
         CompressionError: If an argument is wrong.
@@ -95,7 +95,7 @@ class FCF(CompressionAlgorithm):
             parameter.requires_grad_(stage == 'factorize')
 
     def accept(self, state: dict[str, Tensor]) -> None:
-        """See the base class; refuses scalars of another scope, or of another choice of layers."""
+        """Accept a checkpoint; refuse scalars of another scope, or of other layers."""
         check_scalars(self, state)
         super().accept(state)
 
@@ -128,7 +128,7 @@ class FCF(CompressionAlgorithm):
             self.binarize()
 
     def start(self, optim_wrapper: OptimWrapper) -> None:
-        """See the base class; in stage ``'factorize'`` hooks into the optimizer."""
+        """Settle, and in stage ``'factorize'`` hook into the optimizer."""
         super().start(optim_wrapper)
         if self.stage == 'finetune':
             return

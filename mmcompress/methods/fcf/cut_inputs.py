@@ -69,7 +69,7 @@ def check_whole(given: dict[str, UnitConfig]) -> None:
             raise CompressionError(
                 f'mutator_cfg.cut_inputs is True, but the channels of {name!r} in '
                 'channel_unit_cfg.units do not say which layers read them; write the file '
-                'again with tools/get_channel_units.py -c -i and this option'
+                'again with `mmcompress units -c -i` and this option'
             )
 
 

@@ -127,8 +127,8 @@ class FCFMutator(GatedMutator):
 
         Args:
             architecture: The dense model; changed in place.
-            ratios: Keep ratios, see the base class; one number where ``widths`` is
-                ``'magnitude'``.
+            ratios: Keep ratios, in any form of ``target_pruning_ratio``; one number if ``widths``
+                is ``'magnitude'``.
             budget: What to spend, instead of keep ratios; with scope ``'unit'`` only.
 
         Raises:
@@ -161,7 +161,7 @@ class FCFMutator(GatedMutator):
     def config_template(
         self, with_unit_init_args: bool = False, with_channels: bool = False
     ) -> dict:
-        """See the base class."""
+        """Config of this mutator, with its units, which can be edited and given back."""
         template = super().config_template(with_unit_init_args, with_channels)
         cut_inputs: Any = self.cut_inputs is not False
         if with_channels and cut_inputs:
@@ -177,7 +177,7 @@ class FCFMutator(GatedMutator):
         )
 
     def unit_args(self) -> dict[str, Any]:
-        """See the base class."""
+        """The norm behind each convolution, and what scalars multiply."""
         return dict(super().unit_args(), scale=self.scale)
 
     def cut(self, architecture: nn.Module, binary: bool) -> None:

@@ -18,8 +18,8 @@ class FactorizedConv2d(ScaledConv2d, nn.Conv2d):
     :attr:`scales_bias` is False.
 
     Args:
-        conv: See the base class.
-        owner: See the base class.
+        conv: The dense convolution to stand in for.
+        owner: Another op, whose scalars this one shares; by default it has its own.
 
     Attributes:
         v: ``Tensor[n]``, 1 at first. A parameter of its owner alone: counted, saved and
@@ -46,7 +46,7 @@ class FactorizedConv2d(ScaledConv2d, nn.Conv2d):
         self.register_buffer('keep', torch.tensor(len(ones)))
 
     def unscaled(self) -> Tensor:
-        """See the base class; without what reads removed filters."""
+        """The weight that the scalars multiply, zero where it reads removed filters."""
         if self.cuts_inputs and self._sources:
             return self.weight * self.inputs().view(1, -1, 1, 1)
         return self.weight
@@ -73,7 +73,7 @@ class FactorizedConv2d(ScaledConv2d, nn.Conv2d):
         return torch.cat(parts)
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
-        """See the base class; their number is as it was."""
+        """Scalars that a dense checkpoint lacks start at 1; their number stays."""
         known = f'{prefix}v' in state
         super().fill_missing(state, prefix)
         if not known and f'{prefix}v' in state:

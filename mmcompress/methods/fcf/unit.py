@@ -21,11 +21,11 @@ class FCFUnit(GatedUnit):
     """Filters with one vector of scalars: those of a channel unit, or of one convolution.
 
     Args:
-        config: See the base class.
-        choice: See the base class.
-        divisor: See the base class.
-        scale: What the scalars multiply, see the mutator.
-        **kwargs: See the base class.
+        config: The channels, as the analyzer found them.
+        choice: Keep ratio in (0, 1].
+        divisor: The width has to be a multiple of this number.
+        scale: What the scalars multiply: ``'output'`` of the norm, or ``'weight'``.
+        **kwargs: ``norms`` of :class:`~mmcompress.core.channels.gate.GatedUnit`.
     """
 
     op_type = FactorizedConv2d
@@ -57,7 +57,10 @@ class FCFUnit(GatedUnit):
         self.op.keep.fill_(value)
 
     def unsupported(self, architecture: nn.Module) -> str:
-        """See the base class; scalars of weights also need convolutions without a bias."""
+        """Why the unit cannot have scalars, or ``''``.
+
+        Scalars of weights also need convolutions without a bias.
+        """
         why = super().unsupported(architecture)
         if why or self.scale == 'output':
             return why
@@ -70,7 +73,7 @@ class FCFUnit(GatedUnit):
         return ''
 
     def prepare(self, architecture: nn.Module) -> list[ChannelRange]:
-        """See the base class; notes how many filters are to stay."""
+        """Swap convolutions and norms for ops, and note how many filters are to stay."""
         width = self.width
         ranges = super().prepare(architecture)
         for op in self.ops:
@@ -79,7 +82,7 @@ class FCFUnit(GatedUnit):
         return ranges
 
     def scaled(self, architecture: nn.Module) -> dict[str, ChannelRange]:
-        """See the base class; nothing where scalars multiply the weight alone."""
+        """Layers that would write into a removed channel; none if scalars multiply the weight."""
         return {} if self.scale == 'weight' else super().scaled(architecture)
 
     @torch.no_grad()

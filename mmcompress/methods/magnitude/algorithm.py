@@ -37,9 +37,9 @@ class Magnitude(CompressionAlgorithm):
     narrower network.
 
     Args:
-        architecture: See the base class.
-        mutator_cfg: See the base class; a ``MagnitudeMutator`` by default.
-        target_pruning_ratio: See the base class; one number with ``ranking='global'``.
+        architecture: The model to compress, or its config.
+        mutator_cfg: Config of the mutator; a ``MagnitudeMutator`` by default.
+        target_pruning_ratio: Keep ratios; one number with ``ranking='global'``.
         criterion: What a channel is worth, one of
             :data:`~mmcompress.methods.magnitude.criteria.CRITERIA`.
         steps: In how many steps channels go.
@@ -50,7 +50,8 @@ class Magnitude(CompressionAlgorithm):
         ranking: ``'local'``: every unit keeps its own share. ``'global'``: one ranking of all
             channels says how many each unit keeps, at least a tenth.
         seed: Of ``criterion='random'``.
-        **kwargs: See the base class.
+        **kwargs: Arguments of
+            :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, such as ``budget``.
 
     Raises:
         CompressionError: If an argument is wrong.
@@ -122,7 +123,7 @@ class Magnitude(CompressionAlgorithm):
         return dict(config, by_rank=self.ranking == 'global')
 
     def settle(self) -> None:
-        """See the base class."""
+        """Read from the checkpoint how many pruning steps are done."""
         super().settle()
         self._done = int(self.steps_done)
         if self._done > self.steps:
@@ -131,7 +132,7 @@ class Magnitude(CompressionAlgorithm):
             )
 
     def start(self, optim_wrapper: OptimWrapper) -> None:
-        """See the base class; a criterion that watches is called before every optimizer step.
+        """Settle; call a criterion that watches before every optimizer step.
 
         Gradients then are accumulated, reduced across ranks, unscaled and clipped; a step that AMP
         skips is none.
@@ -157,7 +158,7 @@ class Magnitude(CompressionAlgorithm):
             optimizer.register_step_pre_hook(lambda *_: self._watch())
 
     def tick(self, clock: Clock) -> None:
-        """Prune when a step is due; see the base class."""
+        """Prune when a step is due."""
         super().tick(clock)
         share = clock.iteration / clock.max_iterations
         while self._done < due(share, self.steps, self.begin, self.end):

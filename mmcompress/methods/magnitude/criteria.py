@@ -49,7 +49,7 @@ class L1(Criterion):
     """Mean absolute weight. Source: Li et al., ICLR 2017."""
 
     def score(self, unit: MagnitudeUnit) -> Tensor:
-        """See the base class."""
+        """Mean absolute weight, ``Tensor[n]``."""
         return unit.weights.abs().mean(1)
 
 
@@ -60,7 +60,7 @@ class L2(Criterion):
     """
 
     def score(self, unit: MagnitudeUnit) -> Tensor:
-        """See the base class."""
+        """Root of the mean squared weight, ``Tensor[n]``."""
         return unit.weights.square().mean(1).sqrt()
 
 
@@ -71,7 +71,11 @@ class BatchNormScale(Criterion):
     """
 
     def check(self, unit: MagnitudeUnit) -> None:
-        """See the base class."""
+        """Refuse a unit without a norm that has weights.
+
+        Raises:
+            CompressionError: If there is none.
+        """
         if not unit.norm_weights:
             raise CompressionError(
                 f"criterion is 'bn_scale', but no norm with weights stands behind the convolutions "
@@ -79,7 +83,7 @@ class BatchNormScale(Criterion):
             )
 
     def score(self, unit: MagnitudeUnit) -> Tensor:
-        """See the base class."""
+        """Absolute weight of the norm, ``Tensor[n]``."""
         return torch.stack(unit.norm_weights).abs().mean(0)
 
 
@@ -92,7 +96,7 @@ class GeometricMedian(Criterion):
     """
 
     def score(self, unit: MagnitudeUnit) -> Tensor:
-        """See the base class."""
+        """Mean distance to the other filters that are left, ``Tensor[n]``."""
         weights, mask = unit.weights.double(), unit.op.mask.double()
         exact = 'donot_use_mm_for_euclid_dist'  # which loses the digits of small distances
         distances = torch.cdist(weights, weights, compute_mode=exact)
@@ -104,7 +108,7 @@ class Random(Criterion):
     """A number drawn for each channel, from the seed and the name of the unit."""
 
     def score(self, unit: MagnitudeUnit) -> Tensor:
-        """See the base class."""
+        """A random number for each channel, ``Tensor[n]``."""
         generator = torch.Generator().manual_seed(self.seed + zlib.crc32(unit.name.encode()))
         return torch.rand(unit.num_channels, generator=generator).to(unit.op.mask)
 
@@ -121,11 +125,11 @@ class Taylor(Criterion):
 
     @torch.no_grad()
     def watch(self, unit: MagnitudeUnit) -> None:
-        """See the base class."""
+        """Add abs(weight * gradient) of this step."""
         unit.op.evidence += (unit.weights * unit.gradients).abs().mean(1)
 
     def score(self, unit: MagnitudeUnit) -> Tensor:
-        """See the base class."""
+        """What the steps so far added up to, ``Tensor[n]``."""
         return unit.op.evidence
 
 

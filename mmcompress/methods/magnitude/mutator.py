@@ -18,11 +18,12 @@ class MagnitudeMutator(GatedMutator):
     """Channel mutator whose units have masks.
 
     Args:
-        channel_unit_cfg: See the base class.
-        parse_cfg: See the base class.
+        channel_unit_cfg: Config of the units, as for
+            :class:`~mmcompress.core.channels.mutator.ChannelMutator`.
+        parse_cfg: Config of the analyzer.
         by_rank: Whether one ranking of all channels says how many of each unit stay; the
             algorithm sets it.
-        **kwargs: See the base class.
+        **kwargs: ``init_cfg`` of :class:`mmengine.model.BaseModule`.
     """
 
     unit_type = 'MagnitudeUnit'
@@ -42,11 +43,11 @@ class MagnitudeMutator(GatedMutator):
     def prepare_from_supernet(
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
-        """See the base class.
+        """Find the units of ``architecture`` and give them masks.
 
         Raises:
-            CompressionError: As there, and if one ranking is to say the widths, but these are given
-                by name or by a budget.
+            CompressionError: As in the base class, and if one ranking says the widths, but
+                these are also given by name or by a budget.
         """
         one = isinstance(ratios, (int, float)) and not isinstance(ratios, bool)
         if self.by_rank and (budget is not None or not one):
@@ -58,11 +59,11 @@ class MagnitudeMutator(GatedMutator):
         super().prepare_from_supernet(architecture, ratios, budget)
 
     def unit_args(self) -> dict[str, Any]:
-        """See the base class."""
+        """The norm behind each convolution, and whether one ranking says the widths."""
         return dict(super().unit_args(), by_rank=self.by_rank)
 
     def finish_static(self, static: nn.Module) -> None:
-        """See the base class.
+        """Remove the silent channels from a copy made of plain layers.
 
         Raises:
             CompressionError: If a ranking is to say the widths, and has not been made.
@@ -78,7 +79,7 @@ class MagnitudeMutator(GatedMutator):
 
     @property
     def choice_template(self) -> dict[str, float]:
-        """See the base class; by one ranking, the ratios that came of it."""
+        """Keep ratio by unit name; with one ranking, the ratios that it gave."""
         if not self.by_rank:
             return super().choice_template
         return {name: unit.width / unit.num_channels for name, unit in self.units.items()}

@@ -20,12 +20,12 @@ class GatedConv2d(ScaledConv2d, nn.Conv2d):
     """
 
     def add_scales(self, ones: Tensor) -> None:
-        """See the base class."""
+        """Make the mask, and the evidence that a criterion collects."""
         super().add_scales(ones)
         self.register_buffer('evidence', ones - ones)
 
     def fill_missing(self, state: dict[str, Tensor], prefix: str) -> None:
-        """See the base class; nothing is known yet of the filters of a dense network."""
+        """A dense checkpoint lacks mask and evidence: all channels stay, and nothing is known."""
         known = f'{prefix}mask' in state
         super().fill_missing(state, prefix)
         if not known and f'{prefix}mask' in state:

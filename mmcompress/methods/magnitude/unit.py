@@ -17,14 +17,14 @@ from .op import GatedConv2d
 
 @MODELS.register_module()
 class MagnitudeUnit(GatedUnit):
-    """Channels with one mask; see the base class.
+    """Channels with one mask, which silences those that are removed.
 
     Args:
-        config: See the base class.
-        choice: See the base class.
-        divisor: See the base class.
+        config: The channels, as the analyzer found them.
+        choice: Keep ratio in (0, 1].
+        divisor: The width has to be a multiple of this number.
         by_rank: Whether the mask says how many channels stay, once it is set, and not ``choice``.
-        **kwargs: See the base class.
+        **kwargs: ``norms`` of :class:`~mmcompress.core.channels.gate.GatedUnit`.
     """
 
     op_type = GatedConv2d
@@ -43,7 +43,7 @@ class MagnitudeUnit(GatedUnit):
         self.gates: list[Gate] = []
 
     def prepare(self, architecture: nn.Module) -> list[ChannelRange]:
-        """See the base class."""
+        """Swap convolutions and norms for ops, and note the norms behind the convolutions."""
         ranges = super().prepare(architecture)
         behind = {self.norms.get(channel.name) for channel in self.filters(architecture)}
         self.gates = [op for n, op in self.places.items() if n in behind and isinstance(op, Gate)]

@@ -277,7 +277,7 @@ EDITS = [
     (edit_outputs, 'no output_related'),
     (edit_side, "lacks 'output_related'"),
     (edit_args, "lacks 'init_args'"),
-    (edit_channels, 'get_channel_units.py'),
+    (edit_channels, 'mmcompress units'),
 ]
 
 
