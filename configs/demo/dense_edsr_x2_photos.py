@@ -47,4 +47,4 @@ default_hooks = dict(
     **_base_.hooks,
 )
 # What tools/get_flops.py counts with: the size of the input, whatever the size of the photographs.
-flops_shape = (64, 64)
+flops_shape = (3, 64, 64)

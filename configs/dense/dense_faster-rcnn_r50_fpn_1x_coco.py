@@ -4,6 +4,6 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-flops_shape = (800, 1280)  # height and width
+flops_shape = (3, 800, 1280)  # (C, H, W)
 
 default_hooks = _base_.hooks

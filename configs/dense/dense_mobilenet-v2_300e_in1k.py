@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/cls_runtime.py',
 ]
 
-flops_shape = (224, 224)  # height and width
+flops_shape = (3, 224, 224)  # (C, H, W)
 
 # PyTorch's own initialization, as in the authors' program.
 model = dict(backbone=dict(init_cfg=None), head=dict(init_cfg=None))

@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/cls_runtime.py',
 ]
 
-flops_shape = (224, 224)  # height and width
+flops_shape = (3, 224, 224)  # (C, H, W)

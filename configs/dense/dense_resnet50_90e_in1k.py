@@ -12,7 +12,7 @@ load_from = (
     'resnet50_8xb32_in1k_20210831-ea4938fc.pth'
 )
 
-flops_shape = (224, 224)  # height and width
+flops_shape = (3, 224, 224)  # (C, H, W)
 
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 train_cfg = dict(max_epochs=90)

@@ -109,7 +109,7 @@ def test_published_training(stem: str) -> None:
     pixels = 24 if 'srresnet' in stem else 48
     assert (train.dataset.scale, train.dataset.pipeline[0].patch) == (scale, pixels * scale)
     assert cfg.val_dataloader.dataset.scale == scale
-    assert cfg.flops_shape == (pixels, pixels)
+    assert cfg.flops_shape == (3, pixels, pixels)
     assert cfg.custom_imports.imports == ['mmcompress']
     assert {'compression', 'reseed'} < set(cfg.default_hooks)
     assert cfg.default_hooks.reseed.type == 'mmcompress.ReseedHook'

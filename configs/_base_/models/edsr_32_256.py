@@ -8,4 +8,4 @@ model = dict(
     ),
     data_preprocessor=dict(type='mmcompress.SRDataPreprocessor', mean=None),
 )
-flops_shape = (48, 48)  # height and width of what goes in: a patch of training
+flops_shape = (3, 48, 48)  # (C, H, W) of the input: a patch of training

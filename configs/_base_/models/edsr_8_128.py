@@ -7,4 +7,4 @@ model = dict(
     backbone=dict(type='mmcompress.EDSR', num_blocks=8, width=128, scale=4, mean=_mean),
     data_preprocessor=dict(type='mmcompress.SRDataPreprocessor', mean=None),
 )
-flops_shape = (48, 48)  # height and width of what goes in: a patch of training
+flops_shape = (3, 48, 48)  # (C, H, W) of the input: a patch of training

@@ -5,4 +5,4 @@ model = dict(
     backbone=dict(type='mmcompress.SRResNet', num_blocks=16, width=64, scale=4),
     data_preprocessor=dict(type='mmcompress.SRDataPreprocessor', mean=None),
 )
-flops_shape = (24, 24)  # height and width of what goes in: a patch of training
+flops_shape = (3, 24, 24)  # (C, H, W) of the input: a patch of training

@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
-flops_shape = (224, 224)  # height and width of the published figure
+flops_shape = (3, 224, 224)  # (C, H, W) of the published figure
 
 optim_wrapper = dict(optimizer=dict(lr=0.1, momentum=0.9, weight_decay=1e-4))
 param_scheduler = dict(

@@ -20,7 +20,7 @@ load_from = (
     'resnet50_8xb32_in1k_20210831-ea4938fc.pth'
 )
 
-flops_shape = (224, 224)  # height and width
+flops_shape = (3, 224, 224)  # (C, H, W)
 
 auto_scale_lr = dict(base_batch_size=256)  # 8 GPUs x 32 images
 

@@ -10,7 +10,7 @@ _base_ = [
 
 model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
 
-flops_shape = (800, 1280)  # height and width of the published figure
+flops_shape = (3, 800, 1280)  # (C, H, W) of the published figure
 
 # 8 GPUs x 4 images are twice the library's batch, so the learning rate is twice its 0.02.
 train_dataloader = dict(batch_size=4)
