@@ -24,7 +24,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in
 
 from .checkpoint import load_into
-from .factors import factored_state, materialise
+from .factors import factored_state, weights_of_factors
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
 from .static import subnet_of, to_static
@@ -141,7 +141,7 @@ def export(
         off = difference
         if dtype != 'float32':
             # What was rounded differs from what was trained, but not from its own file.
-            static.load_state_dict(materialise(content['state_dict'], specs))
+            static.load_state_dict(weights_of_factors(content['state_dict'], specs))
             off, _ = compare(algorithm, rebuilt, batches, relative, trained=static)
         if not off < TOLERANCE:
             raise CompressionError(

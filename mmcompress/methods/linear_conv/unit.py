@@ -156,7 +156,7 @@ class LinearConvUnit(FilterUnit):
         return op.sets * self.settings.num_weights(each, op.num_primary, size)
 
     def fit(self, weights: list[Tensor]) -> list[dict[str, Tensor]]:
-        """See the base class."""
+        """Choose primary filters of a dense weight, and fit the combinations."""
         op: Any
         [op] = self.ops.values()
         rank = self.settings.rank_of(op.num_primary)

@@ -101,7 +101,7 @@ class SharedBasisConv2d(BasisConv2d):
         return {name: basis for name, basis in both.items() if basis is not None}, {}
 
     def recipes(self, form: str | None = None) -> dict[str, Recipe]:
-        """See the base class; filters in different groups are two convolutions."""
+        """How the filters are stored; filters in different groups are two convolutions."""
         if self.is_one:
             return super().recipes(form)
         tensors = self.stored_basis()[0]

@@ -198,7 +198,7 @@ class SharedBasisUnit(FilterUnit):
         return fitted
 
     def check_fits(self, op: Any) -> None:
-        """See the base class."""
+        """Refuse ops that cannot be compared with dense weights."""
         super().check_fits(op)
         whole = op.is_one and not self.unique_rank and op.basis().shape == op.dense_shape
         if op.coefficients is None and not whole:
