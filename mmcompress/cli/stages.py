@@ -42,7 +42,7 @@ class Stage:
     def content(self) -> Config:
         """The config, read when it is first asked for, without what the stage changes."""
         if self.own is None:
-            return read_config(self.config)
+            return read_config(str(self.config))
         content = copy.deepcopy(self.own)
         content.pop('stages')
         return content

@@ -26,9 +26,9 @@ def check_feasible(x: Tensor, k: int | Tensor, mask: Tensor | None = None) -> No
     bad = ((k < 0) | (k > room)).expand(x.shape[:-1]).flatten()
     if bad.any():
         row = int(bad.nonzero()[0])
-        k, room = (int(t.expand(x.shape[:-1]).flatten()[row]) for t in (k, room))
+        number, most = (int(t.expand(x.shape[:-1]).flatten()[row]) for t in (k, room))
         raise ValueError(
-            f'k of row {row} is {k}; it has to be from 0 to {room}, the number of its entries'
+            f'k of row {row} is {number}; it has to be from 0 to {most}, the number of its entries'
         )
 
 

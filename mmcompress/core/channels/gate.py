@@ -8,7 +8,7 @@ and would put something into a silent channel (the bias of a norm) is multiplied
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,8 @@ class Gate(Op):
     Attributes:
         norm: That layer.
     """
+
+    _scales: list[tuple[int, int, ScaledConv2d]]
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -215,7 +217,8 @@ class GatedUnit(ChannelUnit):
         """
         scaled = self.scaled(architecture)
         for channel in self.filters(architecture):
-            op = self.op_type(architecture.get_submodule(channel.name), self.op)
+            conv = cast(nn.Conv2d, architecture.get_submodule(channel.name))
+            op = self.op_type(conv, self.op)
             op.scaled_by_norm = self.norms.get(channel.name) in scaled
             self.put(architecture, channel.name, op)
             self.op = self.op or op
@@ -258,7 +261,7 @@ class GatedMutator(ChannelMutator):
     """
 
     reorders_sums = True
-    units: dict[str, GatedUnit]
+    units: dict[str, Any]
 
     def prepare_from_supernet(
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None

@@ -118,7 +118,8 @@ def export(
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     content: dict[str, Any] = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
-    state, specs = {key: value.cpu() for key, value in static.state_dict().items()}, {}
+    state = {key: value.cpu() for key, value in static.state_dict().items()}
+    specs: dict[str, dict[str, Any]] = {}
     if store == 'smallest':
         changed = [conv for conv, _ in subnet.get('folded', ())]
         state, specs = factored_state(algorithm.architecture, static, forms, changed)

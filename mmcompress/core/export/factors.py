@@ -109,6 +109,7 @@ def check_specs(specs: Any, key: str) -> Specs:
     Raises:
         CompressionError: If they are malformed, or of a type that isn't registered.
     """
+    spec: Any
     for weight, spec in specs.items() if isinstance(specs, dict) else [('', None)]:
         if not _is_spec(spec):
             raise CompressionError(

@@ -170,9 +170,9 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         if not any(f'{prefix}{name}' in state for name in ('proxies', 'importance', 'chosen')):
             super().fill_missing(state, prefix)
             return
-        kept = [state.get(f'{prefix}{name}') for name in ('proxies', 'importance')]
-        if f'{prefix}chosen' not in state and all(tensor is not None for tensor in kept):
-            state[f'{prefix}chosen'] = self._chosen_by(*kept)
+        kept = [f'{prefix}{name}' for name in ('proxies', 'importance')]
+        if f'{prefix}chosen' not in state and all(key in state for key in kept):
+            state[f'{prefix}chosen'] = self._chosen_by(*(state[key] for key in kept))
 
     def _chosen_by(self, proxies: Tensor, importance: Tensor) -> Tensor:
         """The choice that proxies show: no filter is nearer to another than to itself."""

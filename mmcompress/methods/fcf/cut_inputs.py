@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +149,7 @@ def cut(architecture: nn.Module, cuts: Readers, binary: bool) -> None:
         binary: Whether scalars are; otherwise everything is read.
     """
     for reader in cuts:
-        op = architecture.get_submodule(reader)
+        op = cast(FactorizedConv2d, architecture.get_submodule(reader))
         op.cuts_inputs = binary
         if binary:
             op.weight.mul_(op.inputs().view(1, -1, 1, 1))
@@ -174,10 +175,11 @@ def remove_in_front(
                 continue
             removed.append((UnitConfig(config.num_channels, config.divisor, [channel]), keep))
             partial[channel.name] = name
-            conv = static.get_submodule(channel.name)
+            conv = cast(nn.Conv2d, static.get_submodule(channel.name))
             if conv.bias is not None:
                 # A removed filter puts out its bias, and its norm takes that away again.
-                mean = static.get_submodule(unit.norms[channel.name]).running_mean
+                norm = cast(nn.BatchNorm2d, static.get_submodule(unit.norms[channel.name]))
+                mean = norm.running_mean
                 if mean is not None:
                     bias = conv.bias.clone()
                     bias[keep.to(bias.device)] = 0
@@ -203,7 +205,8 @@ def inputs_left(
     """
     kept, of = {}, {}
     for layer, sources in cuts.items():
-        there = torch.ones(static.get_submodule(layer).in_channels, dtype=torch.bool)
+        conv = cast(nn.Conv2d, static.get_submodule(layer))
+        there = torch.ones(conv.in_channels, dtype=torch.bool)
         for config in removed:
             for channel in config.channels:
                 if channel.name == layer and not channel.is_output:

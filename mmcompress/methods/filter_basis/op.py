@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -75,7 +75,8 @@ class FilterBasisConv2d(BasisConv2d):
     def stored_basis(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The basis, of which the layer uses the first channels once for each of their groups."""
         settings = dict(channels=self.basis_size, repeat=self.basis_groups)
-        return dict(shared_basis=self.owner.shared_basis), settings
+        owner = cast(FilterBasisConv2d, self.owner)
+        return dict(shared_basis=owner.shared_basis), settings
 
     def offset(self) -> Tensor | None:
         """The bias once for each group of channels, ``Tensor[g b]``, if any."""

@@ -86,10 +86,10 @@ class Magnitude(CompressionAlgorithm):
                     f'{nearest(str(value), names)}'
                 )
         check_count(steps, 'steps')
-        for key, value in (('begin', begin), ('end', end)):
-            if not is_number(value) or not 0 <= value < 1:
+        for key, share in (('begin', begin), ('end', end)):
+            if not is_number(share) or not 0 <= share < 1:
                 raise CompressionError(
-                    f'{key} is {value!r}; it has to be a share of training, from 0 to below 1'
+                    f'{key} is {share!r}; it has to be a share of training, from 0 to below 1'
                 )
         if steps > 1 and end < begin:
             raise CompressionError(f'end is {end!r}; it has to be at least begin, {begin!r}')
@@ -176,8 +176,10 @@ class Magnitude(CompressionAlgorithm):
             pairs = zip(units, scores, strict=True)
             left = [score.masked_fill(unit.op.mask == 0, -torch.inf) for unit, score in pairs]
             ranked = ranked_widths(left, self._share_left(self.keep_ratio), LEAST)
-            pairs = zip(units, ranked, strict=True)
-            widths = [unit.width_at(width / unit.num_channels) for unit, width in pairs]
+            widths = [
+                unit.width_at(width / unit.num_channels)
+                for unit, width in zip(units, ranked, strict=True)
+            ]
         for unit, score, width in zip(units, scores, widths, strict=True):
             if not bool(score.isfinite().all()):
                 raise CompressionError(f'the weights of {unit.name!r} are not finite any more')

@@ -19,6 +19,8 @@ class GatedConv2d(ScaledConv2d, nn.Conv2d):
             filter so far; zeros with criteria that look at the weights alone.
     """
 
+    evidence: Tensor
+
     def add_scales(self, ones: Tensor) -> None:
         """Make the mask, and the evidence that a criterion collects."""
         super().add_scales(ones)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,8 @@ class SharedBasisConv2d(BasisConv2d):
 
     def stored_basis(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The shared filters, and the layer's own."""
-        both = dict(shared_basis=self.owner.shared_basis, unique_basis=self.unique_basis)
+        owner = cast(SharedBasisConv2d, self.owner)
+        both = dict(shared_basis=owner.shared_basis, unique_basis=self.unique_basis)
         return {name: basis for name, basis in both.items() if basis is not None}, {}
 
     def recipes(self, form: str | None = None) -> dict[str, Recipe]:
