@@ -282,7 +282,7 @@ def test_slurm_test_finds_the_export_in_the_work_dir(
 
 def test_nothing_exported_yet(tool: ModuleType, tmp_path: Path) -> None:
     cfg = Config(dict(model=dict(type='mmcompress.sub_model'), work_dir=str(tmp_path / 'work')))
-    with pytest.raises(CompressionError, match=r'no .*work/export/compact.pth .* tools/export.py'):
+    with pytest.raises(CompressionError, match=r'no .*work/export/compact.pth .*mmcompress export'):
         tool.module('test').checkpoint_of(cfg, None, None)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 from mmengine.logging import print_log
@@ -167,14 +167,14 @@ class CompressionAlgorithm(Transparent):
 
     def _watch_loading(self) -> None:
         """Let :meth:`accept` see all that is loaded, wherever loading begins."""
-        self._register_load_state_dict_pre_hook(partial(self._before_loading, ''))
+        self._register_load_state_dict_pre_hook(_Watch(self, ''))
         for name, module in self.architecture.named_modules():
             # An `init_cfg` of type Pretrained loads into its module alone.
             if any(map(is_pretrained, init_parts(module))):
-                hook = partial(self._before_loading, f'{INNER}{name}.' if name else INNER)
-                module._register_load_state_dict_pre_hook(hook)
+                place = f'{INNER}{name}.' if name else INNER
+                module._register_load_state_dict_pre_hook(_Watch(self, place))
 
-    def _before_loading(self, place: str, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    def before_loading(self, place: str, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
         """Hand the tensors of a part of this model to :meth:`accept`, by their full names.
 
         Args:
@@ -274,3 +274,38 @@ class CompressionAlgorithm(Transparent):
                 'the config (`mmcompress train` does this itself)'
             )
         return super().train_step(data, optim_wrapper)
+
+
+class _Watch:
+    """A hook that hands what a module loads to the algorithm around it.
+
+    A copy of the algorithm has hooks of its own; in a copy of the architecture alone, such as a
+    static model, the hooks do nothing.
+
+    Args:
+        algorithm: The algorithm, or ``None``.
+        place: See :meth:`CompressionAlgorithm.before_loading`.
+    """
+
+    def __init__(self, algorithm: CompressionAlgorithm | None, place: str) -> None:
+        self.place = place
+        self._of(algorithm)
+
+    def _of(self, algorithm: CompressionAlgorithm | None) -> None:
+        # Weakly: the architecture may outlive the algorithm.
+        self.algorithm = (lambda: None) if algorithm is None else weakref.ref(algorithm)
+
+    def __call__(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        algorithm = self.algorithm()
+        if algorithm is not None:
+            algorithm.before_loading(self.place, state, prefix)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Watch:
+        return _Watch(memo.get(id(self.algorithm())), self.place)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(place=self.place, algorithm=self.algorithm())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.place = state['place']
+        self._of(state['algorithm'])

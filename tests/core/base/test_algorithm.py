@@ -1,5 +1,8 @@
 """core/algorithm.py: building an algorithm, and its clock."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
@@ -104,3 +107,46 @@ def test_wrong_ratios_are_told_at_once(tiny_cfg):
         CompressionAlgorithm(tiny_cfg, MUTATOR, target_pruning_ratio=2.0)
     with pytest.raises(CompressionError, match='matches no channel unit'):
         CompressionAlgorithm(tiny_cfg, MUTATOR, target_pruning_ratio={'backbone.conv9*': 0.5})
+
+
+PRETRAINED = dict(type='Pretrained', checkpoint='nowhere.pth')
+
+
+@pytest.fixture
+def watched(classifier_cfg):
+    """An algorithm whose backbone may be loaded by itself, and the weights of a dense network."""
+    cfg = classifier_cfg(8)
+    cfg['backbone']['init_cfg'] = PRETRAINED
+    dense = MODELS.build(cfg).state_dict()
+    kind = dict(type='mmcompress.FCF', architecture=cfg, target_pruning_ratio=0.5)
+    return MODELS.build(kind), dense
+
+
+def part(state, prefix='backbone.'):
+    return {k.removeprefix(prefix): v.clone() for k, v in state.items() if k.startswith(prefix)}
+
+
+@pytest.mark.parametrize('through', ['itself', 'deepcopy', 'pickle'])
+def test_a_part_that_is_loaded_by_itself(watched, through):
+    algorithm, dense = watched
+    if through == 'deepcopy':
+        algorithm = copy.deepcopy(algorithm)
+    if through == 'pickle':
+        algorithm = pickle.loads(pickle.dumps(algorithm))
+    assert not algorithm.loaded
+    algorithm.architecture.backbone.load_state_dict(part(dense), strict=True)
+    assert algorithm.loaded
+    assert through != 'deepcopy' or not watched[0].loaded
+    weight = algorithm.state_dict()['architecture.backbone.conv1.weight']
+    assert torch.equal(weight, dense['backbone.conv1.weight'])
+
+
+def test_a_static_model_loads_what_it_has(watched):
+    """Nothing of the algorithm that it was made of comes along."""
+    algorithm, _ = watched
+    static = copy.deepcopy(algorithm.architecture)
+    state = part(static.state_dict())
+    static.backbone.load_state_dict(state, strict=True)
+    assert not algorithm.loaded
+    del algorithm
+    assert static.backbone.load_state_dict(state, strict=True).missing_keys == []

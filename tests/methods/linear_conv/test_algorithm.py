@@ -359,7 +359,7 @@ ERRORS = {
     'init': (dict(init='qrs'), "init is 'qrs'; it has to be one of kaiming, qr, svd"),
     'svd': (
         dict(init='svd', variant='lowrank', rank=2),
-        "variant 'lowrank' and fits it worse; set",
+        "'qr' for variant 'lowrank'; set",
     ),
     'variant': (dict(variant='low'), "filter unit 'backbone.stem': variant is 'low'"),
     'rank': (
