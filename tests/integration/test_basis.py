@@ -16,6 +16,7 @@ import mmcompress  # noqa: F401  (registers what checkpoints may hold)
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmcompress import load_compact
 from mmcompress.core import CompressionError
 from mmcompress.core.export.checkpoint import load_into
 
@@ -200,7 +201,7 @@ def test_the_report_of_an_export(exports: Path, name: str) -> None:
                'shortcut.source')  # fmt: skip
     stored = sum(value.numel() for key, value in state.items() if not key.endswith(buffers))
     assert exported['stored_params'] == stored < exported['runtime_params']
-    compact = _state(exports / name / 'export' / 'compact.pth')['state_dict']
+    compact = load_compact(exports / name / 'export' / 'compact.pth')
     at_run_time = sum(v.numel() for k, v in compact.items() if not k.endswith(buffers))
     assert exported['runtime_params'] == at_run_time
     assert dense['stored_params'] == dense['runtime_params'] == 172_506

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from mmcompress import load_compact
 from mmcompress.core import CompressionError
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 
@@ -62,7 +63,7 @@ def test_the_exported_network_scores_as_the_trained_one(runs: dict[str, Path], m
     logged = [json.loads(line) for line in lines.splitlines() if 'accuracy' in line]
     (tested,) = (runs[method] / 'test').glob('*/*.json')
     assert json.loads(tested.read_text())['accuracy/top1'] == logged[-1]['accuracy/top1'] > 0
-    exported = _state(runs[method] / 'export' / 'compact.pth')
+    exported = load_compact(runs[method] / 'export' / 'compact.pth')
     assert not any('basis' in key or 'coefficients' in key for key in exported)
 
 
