@@ -182,6 +182,8 @@ class CompressionAlgorithm(Transparent):
             state: What is loaded; changed in place.
             prefix: Of the part's names in ``state``.
         """
+        if place and prefix:
+            return  # Loaded with what it is in, which has been accepted as a whole.
         own = {
             place + key.removeprefix(prefix): state.pop(key)
             for key in list(state)

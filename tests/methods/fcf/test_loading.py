@@ -123,3 +123,19 @@ def test_weights_of_a_dense_network(classifier_cfg):
     missing, unexpected = algorithm.load_state_dict(dense, strict=False)
     assert not unexpected
     assert not [key for key in missing if key.startswith('architecture.')]
+
+
+@pytest.mark.parametrize('load', ['torch', 'mmengine'])
+@pytest.mark.parametrize('scale', ['output', 'weight'])
+def test_a_backbone_that_can_load_by_itself_is_accepted_with_the_whole(classifier_cfg, scale, load):
+    """Its `init_cfg` asks for that; settings of the mutator are not among what it has."""
+    network = classifier_cfg(init_cfg=dict(type='Pretrained', checkpoint='dense.pth'))
+    state = first_stage(network, scale=scale)
+    algorithm = fcf(network, scale=scale)
+    if load == 'torch':
+        algorithm.load_state_dict(copy.deepcopy(state))
+    else:
+        load_state_dict(algorithm, copy.deepcopy(state), strict=True)
+    own = algorithm.state_dict()
+    assert own.keys() == state.keys()
+    assert all(torch.equal(own[key], state[key]) for key in state)
