@@ -51,11 +51,13 @@ def ranked_widths(scores: Sequence[Tensor], keep_ratio: float, least: float) -> 
 
     Returns:
         A width for each unit, at least 1. Units that the ranking would leave fewer than ``least``
-        of keep more than it says.
+        of keep more than it says. Where fewer are left than may stay, no unit gets wider again.
     """
     together = torch.cat([score.flatten().double() for score in scores])
     count = max(int(len(together) * keep_ratio + 1e-6), 1)
     owner = torch.cat([torch.full((len(s),), i) for i, s in enumerate(scores)])
-    best = together.argsort(descending=True, stable=True)[:count].cpu()
+    best = together.argsort(descending=True, stable=True)[:count]
+    # Widths that were rounded down leave fewer channels than the ranking asks for.
+    best = best[together[best] > -torch.inf].cpu()
     widths = owner[best].bincount(minlength=len(scores)).tolist()
     return [max(w, int(len(s) * least), 1) for w, s in zip(widths, scores, strict=True)]

@@ -35,3 +35,9 @@ def test_one_ranking_of_all():
     assert ranked_widths(scores, 0.3, 0.5) == [3, 3]
     gone = [scores[0], scores[1].masked_fill(scores[1] < 1, -torch.inf)]
     assert ranked_widths(gone, 0.7, 0.1) == [4, 3]
+
+
+def test_no_unit_gets_wider_where_rounding_has_left_fewer_than_may_stay():
+    alive = torch.tensor([1.0, 1, 0, 0])
+    scores = [torch.rand(4).masked_fill(alive == 0, -torch.inf) for _ in range(3)]
+    assert ranked_widths(scores, 0.75, 0.1) == [2, 2, 2]
