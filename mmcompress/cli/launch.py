@@ -121,6 +121,9 @@ def load_config(
             cfg.merge_from_dict(cfg_options)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise CompressionError(f'--cfg-options: {error}') from None
+    for key in ('default_hooks', 'custom_imports', 'randomness'):
+        if not isinstance(cfg.get(key), (dict, type(None))):
+            raise CompressionError(f'{key} is {cfg.get(key)!r}; it has to be a dict')
     cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     for name, hook in HOOKS.items():
         cfg.default_hooks.setdefault(name, ConfigDict(hook))

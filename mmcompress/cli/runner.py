@@ -20,6 +20,13 @@ from torch.utils.data import DataLoader
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
 
+#: What mmengine needs for each phase: all of it, or nothing.
+PHASES = dict(
+    train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    val=('val_dataloader', 'val_cfg', 'val_evaluator'),
+    test=('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+
 
 class ToolRunner(Runner):
     """mmengine's runner; a data set that can't be built is a one-sentence error.
@@ -82,8 +89,12 @@ class BuiltModel:
     """
 
     def __init__(self, cfg: Config) -> None:
+        check_phases(cfg)
         self.cfg = cfg
-        self.seed = set_random_seed(**(cfg.get('randomness') or dict(seed=None)))
+        try:
+            self.seed = set_random_seed(**(cfg.get('randomness') or dict(seed=None)))
+        except (TypeError, ValueError) as error:
+            raise CompressionError(f'randomness is {cfg.get("randomness")!r}: {error}') from None
         with _heard() as self._said:
             #: Until a runner has taken it.
             self.model: Any = build_model(cfg)
@@ -123,6 +134,21 @@ class BuiltModel:
         torch.set_rng_state(torchs)
         model, self.model = self.model, None
         return model
+
+
+def check_phases(cfg: Config) -> None:
+    """Check that a config has all or nothing of what each phase needs.
+
+    Raises:
+        CompressionError: If a part is missing.
+    """
+    for phase, keys in PHASES.items():
+        there = [key for key in keys if cfg.get(key) is not None]
+        if there and len(there) < len(keys):
+            missing = next(key for key in keys if key not in there)
+            raise CompressionError(
+                f'{missing} is missing, but {there[0]} is there; {phase} needs {", ".join(keys)}'
+            )
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from mmcompress.core.export.static import is_sub_model
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 
 from .launch import apply_launch, load_config, read_config
-from .runner import BuiltModel
+from .runner import PHASES, BuiltModel
 from .staged_training import train_stages
 from .stages import Stage, options_of, stages_of
 
@@ -99,9 +99,13 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
         raise CompressionError(
             'the model has no parameters to train; `mmcompress test` evaluates it'
         )
+    for key in PHASES['train']:
+        if cfg.get(key) is None:
+            raise CompressionError(f'the config has no {key}, so there is nothing to train by')
     path = cfg.get('load_from')
-    own = (cfg.model.get('init_cfg') or {}).get('checkpoint')
-    if is_sub_model(cfg.model) and own:
+    own = cfg.model.get('init_cfg') if is_sub_model(cfg.model) else None
+    own = own.get('checkpoint') if isinstance(own, dict) else None
+    if own:
         check_fits(model, load_checkpoint_file(own)['state_dict'], own)
     if cfg.get('resume') and not path:
         path = find_latest_checkpoint(cfg.work_dir)

@@ -112,3 +112,35 @@ def test_a_dense_weight_of_another_shape_is_found_before_the_run(tool, dense, tm
     )
     with pytest.raises(CompressionError, match=r'\(3, 3, 3, 3\)'):
         training.check(cfg)
+
+
+@pytest.mark.parametrize('missing', ['optim_wrapper', 'train_dataloader', 'val_evaluator'])
+def test_a_config_that_lacks_a_part_of_a_phase(missing):
+    cfg = load_config('configs/demo/dense_resnet20_digits.py', cfg_options={missing: None})
+    with pytest.raises(CompressionError, match=f'{missing} is missing'):
+        training.check(cfg)
+
+
+def test_a_config_that_lacks_training_altogether():
+    options = dict(train_dataloader=None, train_cfg=None, optim_wrapper=None)
+    cfg = load_config('configs/demo/dense_resnet20_digits.py', cfg_options=options)
+    with pytest.raises(CompressionError, match='train_dataloader'):
+        training.check(cfg)
+
+
+def test_a_model_may_have_a_list_of_initialisations():
+    cfg = load_config('configs/demo/dense_resnet20_digits.py')
+    cfg.model.init_cfg = [dict(type='Kaiming', layer='Conv2d')]
+    assert training.check(cfg).model.init_cfg[0]['type'] == 'Kaiming'
+
+
+@pytest.mark.parametrize('key', ['default_hooks', 'custom_imports', 'randomness'])
+def test_what_has_to_be_a_dict(key):
+    with pytest.raises(CompressionError, match=f'{key} is 5'):
+        load_config('configs/demo/dense_resnet20_digits.py', cfg_options={key: 5})
+
+
+def test_an_unknown_setting_of_randomness():
+    cfg = load_config('configs/demo/dense_resnet20_digits.py', cfg_options={'randomness.sed': 1})
+    with pytest.raises(CompressionError, match="randomness is .*'sed'"):
+        training.check(cfg)
