@@ -135,7 +135,8 @@ def choose(score: Tensor, tolerance: Tensor, keep: int, before: Tensor, rows: Te
     Returns:
         ``BoolTensor[n]`` with ``keep`` times True.
     """
-    score = torch.where(score.isfinite().all(), score, 0.0)
+    finite = score.isfinite().all()
+    score, tolerance = (torch.where(finite, tensor, 0.0) for tensor in (score, tolerance))
     cut = score.topk(keep).values[-1]
     tied = (score - cut).abs() <= tolerance
     # 0 for filters above the cut, 1 and 2 for those that tie at it, 3 below.

@@ -148,3 +148,12 @@ def test_2048_filters_take_less_than_a_gigabyte():
     )
     assert result.returncode == 0, result.stderr
     assert float(result.stdout.split()[-1]) < 1024
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_filters_that_are_not_finite_leave_the_choice_as_it_is(value):
+    weight = torch.randn(8, 3, 3, 3)
+    weight[0] = value
+    before = torch.zeros(8, dtype=torch.bool)
+    before[[5, 6]] = True
+    assert proxies(weight, 1.0, 2, before).chosen.tolist() == before.tolist()
