@@ -229,6 +229,9 @@ class FilterUnit(ABC):
                     dense.setdefault(layer, weight)
         self._drop_copies(state)
         if not dense:
+            if self._has_own(state):
+                # In place of what a fit to other weights has made, which says nothing any more.
+                self.error, self.ignored, self.awaited = None, False, []
             return
         if not self.fits:
             self.ignored = not self.remember_dense
@@ -246,6 +249,11 @@ class FilterUnit(ABC):
                 fitted.copy_(tensor.view_as(fitted))
                 state.update((f'{place}.{name}', fitted) for place in self.places[layer])
         self.error = float(relative_error(weights, [op.filters() for op in ops.values()]))
+
+    def _has_own(self, state: dict[str, Tensor]) -> bool:
+        """Whether parameters of the ops are loaded."""
+        names = [f'{layer}.{name}' for layer, op in self.ops.items() for name in op.factors]
+        return any(name in state for name in names)
 
     def _drop_copies(self, state: dict[str, Tensor]) -> None:
         """Leave what layers share to the first of them; some files have it for each layer."""

@@ -675,3 +675,20 @@ def test_pretrained_weights_are_something_to_start_from(classifier_cfg):
     pretrained = dict(type='Pretrained', checkpoint='dense.pth')
     algorithm(init_cfg=pretrained).check_start(loads=False)
     algorithm(init_cfg=[pretrained]).check_start(loads=False)
+
+
+def test_resumed_where_an_initialisation_has_dense_weights_of_some_units_only(dense):
+    """Those of a backbone; what is resumed takes their place, and needs no others."""
+    loads = dict(init_cfg=dict(type='Pretrained', checkpoint=str(dense[1])))
+    weights = torch.load(dense[1], weights_only=True)
+    weights = weights.get('state_dict', weights)
+    first = MODELS.build(shared_basis(init='svd'))
+    first.load_state_dict(dict(weights), strict=False)
+    first.start(None)
+    algorithm = MODELS.build(shared_basis(loads, init='svd'))
+    some = {key: value for key, value in weights.items() if 'conv3' not in key}
+    algorithm.architecture.load_state_dict(some, strict=False)
+    with pytest.raises(CompressionError, match='no dense weights of'):
+        algorithm.start(None)
+    algorithm.load_state_dict(first.state_dict())
+    algorithm.start(None)
