@@ -130,6 +130,7 @@ def test_widths_that_come_of_the_weights(
     algorithm = build_model(cfg)
     for unit, width in zip(algorithm.mutator.mutable_units, (4, 3, 9, 5, 11, 40), strict=True):
         unit.width = width
+    algorithm.started.fill_(True)  # as training does once it has set them
     torch.save(dict(state_dict=algorithm.state_dict()), tmp_path / 'weights.pth')
     given = [*arguments, '--shape', '32', '--json', f'{tmp_path}/weights.pth']
     monkeypatch.setattr(sys, 'argv', given)
