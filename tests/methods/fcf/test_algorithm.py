@@ -1,4 +1,4 @@
-"""methods/fcf/algorithm.py: training against a transcription of methods.md, rounding, stages."""
+"""methods/fcf/algorithm.py: training against a transcription of Algorithm 1, rounding, stages."""
 
 import copy
 from pathlib import Path
@@ -79,7 +79,7 @@ def batches(count, dtype=torch.float64):
     ]
 
 
-# A transcription of methods.md, section 2, that shares no code with the package.
+# A transcription of Li et al. (CVPR 2019), Algorithm 1, that shares no code with the package.
 
 
 def capped_simplex(x, k):

@@ -21,7 +21,7 @@ def capped_simplex(x, k):
 
 
 class Literal:
-    """One row of methods.md, section 2, in its own words."""
+    """One row of Li et al. (CVPR 2019), Algorithm 1, in its own words."""
 
     def __init__(self, v, k, rho, rho_max, mu, alpha):
         self.v, self.k, self.rho = v.double(), k, rho
