@@ -265,6 +265,9 @@ def _static_config(cfg: Config, dense_cfg: dict) -> Config:
     named = [named] if isinstance(named, str) else list(named)
     imports['imports'] = named if 'mmcompress' in named else [*named, 'mmcompress']
     static['custom_imports'] = imports
+    hooks = static.get('hooks')
+    if isinstance(hooks, dict) and str(METHOD_HOOKS[0]) in str(hooks):
+        static.pop('hooks')  # as `_base_/runtime.py` names those of a compressed training
     # Leftovers of method files; only the model counts now.
     for key in ('compression', 'load_from', 'resume', 'work_dir'):
         static.pop(key, None)

@@ -114,6 +114,7 @@ def run(tmp_path_factory):
         capture_output=True,
         text=True,
         env={**os.environ, 'PYTHONPATH': paths},
+        cwd=ROOT / 'tests',  # whose conftest.py is meant, not that of the doctests
         check=False,
     )
 

@@ -21,25 +21,27 @@ from mmcompress.registry import MODELS
 
 
 @MODELS.register_module(force=True)
-class PlainUnit(GatedUnit):
+class GateTestUnit(GatedUnit):
     pass
 
 
 @MODELS.register_module(force=True)
-class PlainMutator(GatedMutator):
-    unit_type = 'PlainUnit'
+class GateTestMutator(GatedMutator):
+    unit_type = 'GateTestUnit'
 
 
 @MODELS.register_module(force=True)
-class PlainGates(CompressionAlgorithm):
+class GateTestAlgorithm(CompressionAlgorithm):
     """Gates that nobody closes."""
 
-    mutator_type = PlainMutator
+    mutator_type = GateTestMutator
 
 
 def gates(architecture, **mutator):
-    cfg = dict(type='mmcompress.PlainGates', architecture=architecture, target_pruning_ratio=0.5)
-    return ROOT.build(dict(cfg, mutator_cfg=dict(type='PlainMutator', **mutator)))
+    cfg = dict(
+        type='mmcompress.GateTestAlgorithm', architecture=architecture, target_pruning_ratio=0.5
+    )
+    return ROOT.build(dict(cfg, mutator_cfg=dict(type='GateTestMutator', **mutator)))
 
 
 def randomized(model):
