@@ -255,23 +255,29 @@ def _static_config(cfg: Config, dense_cfg: dict) -> Config:
         fix_subnet='{{ fileDirname }}/fix_subnet.json',
         init_cfg=dict(type='Pretrained', checkpoint='{{ fileDirname }}/compact.pth'),
     )
-    static['default_hooks'] = {
-        key: hook
-        for key, hook in (static.get('default_hooks') or {}).items()
-        if not (isinstance(hook, dict) and hook.get('type') in METHOD_HOOKS)
-    }
+    # `hooks` is what `_base_/runtime.py` calls those of a compressed training.
+    for key in ('default_hooks', 'hooks'):
+        given = static.get(key) or {}
+        if not isinstance(given, dict):
+            continue  # somebody else's
+        static.pop(key, None)
+        left = {name: hook for name, hook in given.items() if not _is_of_method(hook)}
+        if left or key == 'default_hooks':
+            static[key] = left
     imports = dict(static.get('custom_imports') or dict(allow_failed_imports=False))
     named = imports.get('imports') or []
     named = [named] if isinstance(named, str) else list(named)
     imports['imports'] = named if 'mmcompress' in named else [*named, 'mmcompress']
     static['custom_imports'] = imports
-    hooks = static.get('hooks')
-    if isinstance(hooks, dict) and str(METHOD_HOOKS[0]) in str(hooks):
-        static.pop('hooks')  # as `_base_/runtime.py` names those of a compressed training
     # Leftovers of method files; only the model counts now.
     for key in ('compression', 'load_from', 'resume', 'work_dir'):
         static.pop(key, None)
     return Config(static)
+
+
+def _is_of_method(hook: Any) -> bool:
+    """Whether the config of a hook is that of one which a static model has no use for."""
+    return isinstance(hook, dict) and hook.get('type') in METHOD_HOOKS
 
 
 def _rebuild(folder: Path) -> BaseModel:

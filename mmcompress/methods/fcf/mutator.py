@@ -10,6 +10,7 @@ from torch import nn
 
 from mmcompress.core.channels.config import ChannelRange, UnitConfig, narrow_layers
 from mmcompress.core.channels.gate import GatedMutator
+from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.narrow import is_pass_through
 from mmcompress.core.layers.partial_input import select_inputs
@@ -92,10 +93,7 @@ class FCFMutator(GatedMutator):
             ('threshold', threshold, THRESHOLDS),
             ('scale', scale, SCALES),
         ):
-            if value not in names:
-                raise CompressionError(
-                    f'mutator_cfg.{key} is {value!r}; it has to be one of {", ".join(names)}'
-                )
+            one_of(value, names, f'mutator_cfg.{key}')
         if isinstance(skip, str) or not all(isinstance(name, str) for name in skip):
             raise CompressionError(
                 f'mutator_cfg.skip is {skip!r}; it has to be a list of names of convolutions'

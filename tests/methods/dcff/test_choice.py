@@ -283,7 +283,7 @@ def test_resumed_equals_uninterrupted(make_runner):
     whole = make_runner(cfg(), 3, seed=1, validate=False)
     whole.train()
     first = Path(whole.work_dir, 'epoch_1.pth')
-    old = torch.load(first, weights_only=False)
+    old = torch.load(first, weights_only=True)
     chosen = [key for key in old['state_dict'] if key.endswith('chosen')]
     assert len(chosen) == 2
     for key in chosen:
