@@ -74,11 +74,17 @@ def train(cfg: Config, name: str) -> Path:
 
 
 def to_plain(cfg: Config, checkpoint: Path, name: str) -> tuple[Config, Path, nn.Module]:
-    """What a user would run of a training: config, checkpoint and model of plain layers."""
+    """What a user would run of a training: config, checkpoint and model of plain layers.
+
+    The checkpoint holds weights and nothing of the training, of the dense network too: so files
+    can be compared.
+    """
     if 'architecture' not in cfg.model:
         model = build_model(cfg)
         load_into(model, checkpoint)
-        return cfg, checkpoint, model
+        weights = checkpoint.parent / 'weights.pth'
+        torch.save(dict(state_dict=model.state_dict()), weights)
+        return cfg, weights, model
     console.rule(f'{name}: exporting')
     result = export_checkpoint(
         cfg, checkpoint, checkpoint.parent / 'export', batches=None, overwrite=True
@@ -144,6 +150,7 @@ def measure_method(
     return dict(
         method=name,
         top1=top1(static, static_checkpoint, work_dir),
+        file_bytes=static_checkpoint.stat().st_size,
         params=figures['params'],
         macs=figures['macs'],
         latency_ms=None,
@@ -169,11 +176,21 @@ def compare_all(args: argparse.Namespace) -> list[dict[str, Any]]:
     out = Path(args.work_dir)
     write_json(rows, out / 'summary.json')
     title = 'ResNet-20 on handwritten digits'
-    summary_plot(rows, out / 'summary.png', title=title)
-    shown = ('method', 'top1', 'params', 'macs', 'latency_ms', 'latency_ratio')
-    print_table(
-        [{key: row[key] for key in shown} for row in rows],
-        title=f'{title} (latency of a batch of {BATCH} on {torch.get_num_threads()} CPU threads)',
+    pictures = {'light': out / 'summary.png', 'dark': out / 'summary-dark.png'}
+    for theme, picture in pictures.items():
+        summary_plot(rows, picture, title=title, theme=theme)
+    shown = dict(
+        method='method',
+        top1='top1',
+        file_bytes='bytes',
+        params='params',
+        macs='macs',
+        latency_ms='ms',
+        latency_ratio='of dense',
     )
-    console.print(f'written: {out / "summary.json"}, {out / "summary.png"}')
+    print_table(
+        [{name: row[key] for key, name in shown.items()} for row in rows],
+        title=f'{title} (ms for a batch of {BATCH} on {torch.get_num_threads()} CPU threads)',
+    )
+    console.print(f'written: {", ".join(map(str, (out / "summary.json", *pictures.values())))}')
     return rows

@@ -50,16 +50,19 @@ def write_json(rows: list[dict[str, Any]], path: str | os.PathLike) -> None:
 
 
 def format_value(column: str, value: Any) -> str:
-    """One cell: counts with a unit (``126.55M``), other floats with four digits.
+    """One cell: counts with a unit (``126.55M``), files in kB or MB, other floats with four digits.
 
     Args:
-        column: Name of the column; those with ``params`` or ``macs`` in it hold counts.
+        column: Name of the column; those with ``params`` or ``macs`` in it hold counts, those
+            with ``bytes`` sizes of files, in kB of 1,000 bytes.
         value: What to show; None shows nothing.
     """
     if value is None:
         return ''
     if not _is_number(value):
         return str(value)
+    if isinstance(value, Integral) and 'bytes' in column.lower():
+        return f'{int(value) / 1e3:.1f} kB' if value < 1e6 else f'{int(value) / 1e6:.2f} MB'
     if isinstance(value, Integral) and any(word in column.lower() for word in _COUNTS):
         count = int(value)
         for unit, letter in _UNITS:

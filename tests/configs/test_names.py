@@ -22,7 +22,7 @@ MMRAZOR = {
 
 METHOD = 'dcff|fcf|filter_basis|shared_basis|linear_conv|dense'
 #: Those of the demo that are to compare with.
-OTHERS = 'l1|magnitude|bicubic'
+OTHERS = 'magnitude|bicubic'
 VARIANT = r'[a-z0-9]+(?:-[a-z0-9]+)*'
 #: As OpenMMLab spells them.
 MODEL = (

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS
 
 from mmcompress.core import Clock
 
-CONFIG = 'configs/demo/l1_resnet20_digits_finetune.py'
+CONFIG = 'configs/demo/magnitude_resnet20_digits_finetune.py'
 
 
 def test_trained_and_exported(tool: ModuleType, tmp_path: Path) -> None:

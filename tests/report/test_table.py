@@ -27,6 +27,8 @@ ROWS = [
         ('epochs', 300000, '300000'),
         ('top1', 98.256, '98.26'),
         ('ratio', 0.00012344, '0.0001234'),
+        ('file_bytes', 1104720, '1.10 MB'),
+        ('file_bytes', 4321, '4.3 kB'),
         ('ok', True, 'True'),
         ('name', 'dense', 'dense'),
         ('top1', None, ''),

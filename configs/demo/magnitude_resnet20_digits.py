@@ -2,5 +2,5 @@
 # channels, then the exported network.
 stages = [
     dict(name='dense', config='dense_resnet20_digits.py'),
-    dict(name='finetune', config='l1_resnet20_digits_finetune.py'),
+    dict(name='finetune', config='magnitude_resnet20_digits_finetune.py'),
 ]
