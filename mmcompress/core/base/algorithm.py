@@ -65,8 +65,12 @@ class CompressionAlgorithm(Transparent):
         data_preprocessor: As for the architecture, whose own is used by default.
         init_cfg: As for every mmengine module.
         target: The old name of ``budget``.
+        faithful: Whether all options in which a method departs from its authors' program are
+            theirs, where the config doesn't give them: what :meth:`authors_mutator` names, and
+            options whose default is ``None``.
 
     Attributes:
+        faithful: The argument.
         loaded: Whether any weights have been loaded.
 
     Raises:
@@ -86,7 +90,11 @@ class CompressionAlgorithm(Transparent):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
         target: dict | None = None,
+        faithful: bool = False,
     ) -> None:
+        if not isinstance(faithful, bool):
+            raise CompressionError(f'faithful is {faithful!r}; it has to be True or False')
+        self.faithful = faithful
         if target is not None:
             if budget is not None:
                 raise CompressionError(
@@ -124,8 +132,7 @@ class CompressionAlgorithm(Transparent):
     def _mutator_config(self, given: dict | None) -> dict:
         """The config of the mutator, if it is one of :attr:`mutator_type`."""
         default = self.mutator_type.__name__
-        if given is None:
-            return dict(type=default)
+        given = {} if given is None else given
         if not isinstance(given, dict):
             raise CompressionError(
                 f'mutator_cfg is {given!r}; it has to be a dict such as dict(type={default!r})'
@@ -140,7 +147,14 @@ class CompressionAlgorithm(Transparent):
         fits = [issubclass(f, self.mutator_type) for f in found if isinstance(f, type)]
         if not any(fits or map(callable, found)):
             raise CompressionError(f'mutator_cfg.type is {kind!r}; it has to be {default!r}')
-        return {'type': default, **given}
+        config = {'type': default, **given}
+        if self.faithful:
+            config = _completed(config, self.authors_mutator(), 'mutator_cfg')
+        return config
+
+    def authors_mutator(self) -> dict[str, Any]:
+        """What ``faithful=True`` sets in ``mutator_cfg``, where the config doesn't."""
+        return {}
 
     # Loading
 
@@ -276,6 +290,26 @@ class CompressionAlgorithm(Transparent):
                 'the config (`mmcompress train` does this itself)'
             )
         return super().train_step(data, optim_wrapper)
+
+
+def _completed(given: dict[str, Any], defaults: dict[str, Any], key: str) -> dict[str, Any]:
+    """A config with what it lacks of another one, at every depth.
+
+    Raises:
+        CompressionError: If it has the path of a file where the other one has a dict.
+    """
+    result = {**defaults, **given}
+    for name, value in defaults.items():
+        own = given.get(name)
+        if isinstance(value, dict) and own is not None:
+            if not isinstance(own, dict):
+                raise CompressionError(
+                    f'{key}.{name} is {own!r}; with faithful=True it has to be a dict, whose '
+                    '`units` may be the path of a file'
+                )
+            own = _completed(own, value, f'{key}.{name}')
+        result[name] = value if own is None else own
+    return result
 
 
 class _Watch:

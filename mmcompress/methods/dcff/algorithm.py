@@ -87,6 +87,11 @@ class DCFF(CompressionAlgorithm):
         self.register_buffer('fuse_steps', torch.zeros((), dtype=torch.long))
         self.register_buffer('fuse_temperature', torch.zeros(()))
 
+    def authors_mutator(self) -> dict[str, Any]:
+        """Layers of full width are fused too, downsampling convolutions of shortcuts are not."""
+        args = dict(fuse_all=True, plain=['*.downsample.*', '*.shortcut.*'])
+        return dict(channel_unit_cfg=dict(default_args=args))
+
     def tick(self, clock: Clock) -> None:
         """Fuse at the beginning of every interval.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.channels.choose import keep_largest
+from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
@@ -24,7 +25,8 @@ from .state import ADMMState
 from .widths import magnitude_widths
 
 STAGES = ('factorize', 'finetune')
-#: Scalars below go, by the authors' rule; ours keeps exactly k.
+ROUNDINGS = ('exact', 'threshold')
+#: Scalars below go with ``rounding='threshold'``.
 THRESHOLD = 0.1
 #: Below this share of their way in a step, scalars hardly move.
 LEAST_REACH = 0.05
@@ -49,6 +51,11 @@ class FCF(CompressionAlgorithm):
         rho_max: Where it stops growing.
         mu: Its factor at each step.
         alpha: Share of ADMM's gradient in that of the scalars.
+        rounding: Which filters stay. ``'exact'``: of each layer the k of the largest scalars, as
+            many as the keep ratio asks for. ``'threshold'``: all whose scalar is above 0.1 (the
+            authors), at least one of each layer; where filters of groups have to stay equally
+            many, as many in each as in the group with the most. ``None`` is ``'exact'``, and with
+            ``faithful=True`` it is ``'threshold'``.
         **kwargs: Arguments of
             :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, such as ``budget``.
 
@@ -73,12 +80,16 @@ class FCF(CompressionAlgorithm):
         rho_max: float = 6.0,
         mu: float = 1.01,
         alpha: float = 0.99,
+        rounding: str | None = None,
         **kwargs: Any,
     ) -> None:
         _check(stage, rho, rho_max, mu, alpha)
+        if rounding is not None:
+            one_of(rounding, ROUNDINGS, 'rounding')
         super().__init__(
             architecture, mutator_cfg, target_pruning_ratio=target_pruning_ratio, **kwargs
         )
+        self.rounding = rounding or ROUNDINGS[self.faithful]
         self.keep_ratio = target_pruning_ratio
         self.stage = stage
         # Scalars of frozen stages would learn nothing, and all filters there look alike.
@@ -93,6 +104,10 @@ class FCF(CompressionAlgorithm):
         self.register_buffer('scales_weight', torch.tensor(self.mutator.scale == 'weight'))
         for parameter in self.scalars:
             parameter.requires_grad_(stage == 'factorize')
+
+    def authors_mutator(self) -> dict[str, Any]:
+        """Scalars in front of norms, inputs that are cut, and a threshold that is exclusive."""
+        return dict(scale='weight', cut_inputs=True, threshold='exclusive')
 
     def accept(self, state: dict[str, Tensor]) -> None:
         """Accept a checkpoint; refuse scalars of another scope, or of other layers."""
@@ -151,7 +166,7 @@ class FCF(CompressionAlgorithm):
 
     @torch.no_grad()
     def binarize(self) -> None:
-        """Set exactly the k largest scalars of each row to one and the others to zero."""
+        """Set the largest scalars of each row to one and the others to zero: k, by default."""
         gap, differing = 0.0, 0
         if not all(p.isfinite().all() for p in self.scalars):
             raise CompressionError(
@@ -160,6 +175,9 @@ class FCF(CompressionAlgorithm):
             )
         for unit in self.mutator.mutable_units:
             v = unit.op.v
+            if self.rounding == 'threshold':
+                above = int((unit.rows > THRESHOLD).sum(1).max())
+                unit.width = max(above, 1) * unit.groups
             rounded = keep_largest(unit.rows, unit.width // unit.groups).flatten()
             gap = max(gap, float((v - v.round()).abs().max()))
             differing += int(((v > THRESHOLD) != rounded.bool()).sum())
@@ -249,7 +267,8 @@ class FCF(CompressionAlgorithm):
 
     def _check_widths(self) -> None:
         """A checkpoint brings its widths; those of the config have to be the same."""
-        if self.mutator.widths == 'magnitude':
+        by_threshold = self.rounding == 'threshold' and bool(self.binary)
+        if self.mutator.widths == 'magnitude' or by_threshold:
             return
         for name, unit in self.mutator.units.items():
             if unit.width != unit.asked:

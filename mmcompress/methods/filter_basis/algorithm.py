@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.registry import MODELS
 
@@ -24,3 +26,8 @@ class FilterBasis(FilterAlgorithm):
     """
 
     mutator_type = FilterBasisMutator
+
+    def authors_mutator(self) -> dict[str, Any]:
+        """The random numbers that bases and coefficients of the authors' ResNets start from."""
+        args = dict(basis_start='uniform', coefficient_start='fan_in')
+        return dict(filter_unit_cfg=dict(default_args=args))

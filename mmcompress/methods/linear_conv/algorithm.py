@@ -14,6 +14,7 @@ from mmcompress.core.base.algorithm import Clock
 from mmcompress.core.checks import check_count, is_number, weight_of_loss
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.filters.algorithm import FilterAlgorithm
+from mmcompress.core.filters.unit import RANDOM
 from mmcompress.registry import MODELS
 
 from .mutator import LinearConvMutator
@@ -47,7 +48,7 @@ class LinearConv(FilterAlgorithm):
             pass of that number. Otherwise training iterations are counted, and the first update
             comes after that many of them. Only with ``variant='sparse'``. mmengine saves the
             checkpoint of an epoch before its evaluation, so a run that resumes there has not
-            counted that evaluation.
+            counted that evaluation. ``None`` is ``False``, and ``True`` with ``faithful=True``.
         **kwargs: Arguments of :class:`~mmcompress.core.filters.algorithm.FilterAlgorithm`. ``init``
             is ``'kaiming'``, ``'qr'`` or ``'svd'``.
 
@@ -71,18 +72,17 @@ class LinearConv(FilterAlgorithm):
         loss_interval: int = 10,
         mask_interval: int | None = None,
         threshold_step: float | None = None,
-        count_evaluation: bool = False,
+        count_evaluation: bool | None = None,
         **kwargs: Any,
     ) -> None:
         self.correlation = weight_of_loss(correlation, 'correlation')
         self.loss_interval = check_count(loss_interval, 'loss_interval')
         given = dict(l1=l1, mask_interval=mask_interval, threshold_step=threshold_step)
         given = {key: value for key, value in given.items() if value is not None}
-        if not isinstance(count_evaluation, bool):
+        if not isinstance(count_evaluation, (bool, type(None))):
             raise CompressionError(
                 f'count_evaluation is {count_evaluation!r}; it has to be True or False'
             )
-        self.count_evaluation = count_evaluation
         settings = {**PUBLISHED, **given}
         if count_evaluation:
             given['count_evaluation'] = True
@@ -98,13 +98,22 @@ class LinearConv(FilterAlgorithm):
                 f"{key} is {value!r}, but no filter unit has variant 'sparse', which it is for; "
                 'leave it out'
             )
+        theirs = self.faithful and bool(self._sparse())
+        self.count_evaluation = theirs if count_evaluation is None else count_evaluation
         # Of two values only: a compiled forward pass is made anew for each that it has seen.
         self._has_losses = True
         # A number on the host decides when to look; the buffer takes it into checkpoints.
         self._passes = 0
-        if count_evaluation:
+        if self.count_evaluation:
             self.register_buffer('passes', torch.tensor(0))
             self._register_load_state_dict_pre_hook(self._take_passes)
+
+    def authors_mutator(self) -> dict[str, Any]:
+        """Filters of all groups are combined, and all starts from their random numbers."""
+        args: dict[str, Any] = dict(across_groups=True)
+        if self.init == RANDOM:
+            args['start'] = 'uniform'
+        return dict(filter_unit_cfg=dict(default_args=args))
 
     def tick(self, clock: Clock) -> None:
         """Look at the masks from time to time."""

@@ -38,7 +38,9 @@ class SharedBasis(FilterAlgorithm):
         orthogonality: Weight ``lambda`` of the loss that keeps the filters orthonormal.
         orthogonality_terms: What counts in it: ``unique``, ``joint``, ``borrow`` and
             ``as_one_group`` of :func:`~mmcompress.methods.shared_basis.regularizer.orthogonality`.
-            By default the shared filters of each unit alone.
+            By default the shared filters of each unit alone. With ``faithful=True`` those of the
+            authors' program for CIFAR-10: ``unique=True``, and ``joint=True`` where filter units
+            have layers in the same blocks.
         orthogonal_start: Whether shared filters start orthonormal, those that serve the same
             blocks together, and all else as Kaiming says. Without that, filters and coefficients
             start as PyTorch's own convolutions do.
@@ -72,6 +74,10 @@ class SharedBasis(FilterAlgorithm):
             )
         super().__init__(architecture, mutator_cfg, **kwargs)
         self._together = _same_blocks(list(self.mutator.units.values()))
+        if self.faithful:
+            joint = any(len(names) > 1 for names in self._together)
+            theirs = dict(unique=True, joint=joint)
+            self.orthogonality_terms = _terms({**theirs, **(orthogonality_terms or {})})
         if self.orthogonality:
             self._check_counts()
         if orthogonal_start:

@@ -100,3 +100,63 @@ def names(theirs):
         name: name.replace('fc.', 'head.fc.') if name.startswith('fc') else f'backbone.{name}'
         for name in theirs
     }
+
+
+# Fifty steps of training
+
+
+def theirs(start, batches, held_out, epochs, rates):
+    """Their loop: filters are fused in front of each epoch, the rate drops to a tenth at the third.
+
+    Returns:
+        The losses of all steps, and all tensors at the end by the names that mmcompress has.
+    """
+    network = ResNet(1, rates)
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            tensor.copy_(start[own_name(name)])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    losses = []
+    for epoch in range(epochs):
+        optimizer.param_groups[0]['lr'] = 0.1 if epoch < 3 else 0.01
+        network.train()
+        network.fuse(epoch, epochs)
+        for images, labels in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(images), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    return losses, {own_name(name): tensor for name, tensor in network.state_dict().items()}
+
+
+def own_name(name):
+    return f'architecture.{name}' if name.startswith('fc') else f'architecture.backbone.{name}'
+
+
+def case(rates):
+    """Ours, with the same rates: one for the first convolution of a block, one for each stage."""
+    keep = {f'backbone.layer{i + 1}.0.conv1_*': 1 - rate for i, rate in enumerate(rates[:3])}
+    streams = ('backbone.conv1_*', 'backbone.layer2.0.conv2_*', 'backbone.layer3.0.conv2_*')
+    keep.update({name: 1 - rate for name, rate in zip(streams, rates[3:], strict=True)})
+    config = dict(
+        type='mmcompress.DCFF',
+        architecture=dict(type='DigitsNet', backbone=dict(type='mmcompress.CIFARResNet', depth=8)),
+        target_pruning_ratio=keep,
+        faithful=True,
+    )
+    return dict(
+        config=config,
+        optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4),
+        theirs=lambda *args: theirs(*args, rates),
+    )
+
+
+CASES = {
+    'every layer narrower': case([0.5, 0.3, 0.25, 0.4, 0.2, 0.5]),
+    'some of full width': case([0.5, 0.0, 0.25, 0.0, 0.2, 0.0]),
+}
+_NOT_ALL = dict(channel_unit_cfg=dict(default_args=dict(fuse_all=False)))
+DEPARTURES = {
+    'fuse_all=False': ('some of full width', dict(mutator_cfg=_NOT_ALL)),
+}

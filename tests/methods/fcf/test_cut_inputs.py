@@ -154,42 +154,6 @@ def test_the_network_that_the_walk_leaves(name):
         torch.testing.assert_close(gradient, expected, **CLOSE, msg=key)
 
 
-def test_forty_steps_of_theirs():
-    """Stage 2 with momentum and weight decay; what was zero is zero to the end."""
-    first = randomize(fcf('projection', scale='weight')).double()
-    algorithm = fcf('projection', stage='finetune', scale='weight').double()
-    algorithm.load_state_dict(first.state_dict())
-    algorithm.settle()
-    plain, removed = twin_of(algorithm, 'projection')
-    zero(in_blocks(plain), removed)
-    setting = dict(lr=0.01, momentum=0.9, weight_decay=1e-2)
-    theirs = torch.optim.SGD(plain.train().parameters(), **setting)
-    wrapper = OptimWrapper(torch.optim.SGD(algorithm.train().parameters(), **setting))
-    algorithm.start(wrapper)
-    generator = torch.Generator().manual_seed(1)
-    for step in range(40):
-        x = torch.randn(6, 3, 16, 16, generator=generator, dtype=torch.float64)
-        labels = torch.randint(3, (6,), generator=generator)
-        loss = F.cross_entropy(plain(x, mode='tensor'), labels)
-        theirs.zero_grad()
-        loss.backward()
-        theirs.step()
-        zero(in_blocks(plain), removed)
-        algorithm.tick(Clock(0, step, 1, 40, step == 0))
-        ours = F.cross_entropy(algorithm.architecture(x, mode='tensor'), labels)
-        wrapper.update_params(ours)
-        assert float(ours.detach() - loss.detach()) == pytest.approx(0, abs=1e-9), step
-    own = dict(algorithm.architecture.named_modules())
-    for name, conv in in_blocks(plain).items():
-        kept = ~removed[name]
-        torch.testing.assert_close(own[name].weight[kept], conv.weight[kept], **CLOSE)
-        # Columns are zero in our weights themselves.
-        assert not own[name].weight[kept][conv.weight[kept] == 0].any()
-    for key, value in plain.state_dict().items():
-        if 'bn' in key:
-            torch.testing.assert_close(algorithm.architecture.state_dict()[key], value, **CLOSE)
-
-
 def test_our_scalars_and_their_inputs():
     """Ours behind the norms: the same columns are zero, a removed filter puts out nothing."""
     algorithm = randomize(fcf('projection')).double()

@@ -10,17 +10,15 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from mmcompress.core import Clock, CompressionError
+from mmcompress.core import CompressionError
 from mmcompress.core.channels.gate import Gate
 from mmcompress.core.export.static import to_static
 from mmcompress.methods.fcf import FactorizedConv2d
 
 CLOSE = dict(rtol=0, atol=1e-9)
-SETTING = dict(rho=0.05, rho_max=0.4, mu=1.1, alpha=0.7)
 
 
 class LiteralConv(nn.Conv2d):
@@ -29,51 +27,6 @@ class LiteralConv(nn.Conv2d):
     def forward(self, x):
         rows = torch.diag(self.v) @ self.weight.view(self.out_channels, -1)
         return F.conv2d(x, rows.view_as(self.weight), self.bias, self.stride, self.padding)
-
-
-def literal_of(dense):
-    """A copy whose convolutions in blocks have scalars, and these layers in order."""
-    model, layers = copy.deepcopy(dense), []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d) and '.layer' in name and 'shortcut' not in name:
-            module.__class__ = LiteralConv
-            module.v = nn.Parameter(torch.ones(module.out_channels, dtype=torch.float64))
-            layers.append(module)
-    return model, layers
-
-
-def bisected(x, k):
-    """The nearest point of ``{0 <= z <= 1, sum z = k}``."""
-    low, high = x.min() - 1, x.max()
-    for _ in range(200):
-        tau = (low + high) / 2
-        low, high = (tau, high) if (x - tau).clamp(0, 1).sum() > k else (low, tau)
-    return (x - high).clamp(0, 1)
-
-
-class LiteralADMM:
-    """What one layer of theirs keeps, and does around each step."""
-
-    def __init__(self, layer, k, rho, rho_max, mu, alpha):
-        self.layer, self.k, self.alpha = layer, k, alpha
-        self.rho, self.rho_max, self.mu = rho, rho_max, mu
-        self.y1 = torch.zeros_like(layer.v.detach())
-        self.y2 = self.y1.clone()
-
-    def before(self):
-        v, n = self.layer.v.detach().clone(), len(self.layer.v)
-        self.z1 = bisected(v + self.y1 / self.rho, self.k)
-        shifted = v + self.y2 / self.rho - 0.5
-        self.z2 = n**0.5 / 2 * shifted / shifted.norm() + 0.5
-        g = self.y1 + self.y2 + self.rho * (2 * v - self.z1 - self.z2)
-        self.layer.v.grad = self.alpha * g + (1 - self.alpha) * self.layer.v.grad
-
-    def after(self):
-        v = self.layer.v.detach()
-        self.y1 = self.y1 + self.rho * (v - self.z1)
-        self.y2 = self.y2 + self.rho * (v - self.z2)
-        if self.rho < self.rho_max:
-            self.rho = self.mu * self.rho
 
 
 def fcf(architecture, ratio=0.75, **kwargs):
@@ -94,47 +47,6 @@ def batches(count, size=16):
     for _ in range(count):
         images = torch.randn(8, 3, size, size, generator=generator, dtype=torch.float64)
         yield images, torch.randint(10, (8,), generator=generator)
-
-
-@pytest.mark.slow
-def test_forty_steps_of_theirs(classifier_cfg):
-    """Losses, weights, scalars, duals and penalty, on a ResNet-8 with projections, in float64."""
-    torch.manual_seed(0)
-    cfg = classifier_cfg(shortcut='projection')
-    dense = MODELS.build(cfg).double()
-    algorithm = fcf(cfg, **SETTING).double().train()
-    algorithm.load_state_dict(dense.state_dict(), strict=False)
-    model, layers = literal_of(dense.train())
-    admm = [LiteralADMM(layer, int(layer.out_channels * 0.75), **SETTING) for layer in layers]
-    theirs = torch.optim.SGD(model.parameters(), lr=0.05)
-    wrapper = OptimWrapper(torch.optim.SGD(algorithm.parameters(), lr=0.05))
-    algorithm.start(wrapper)
-    assert len(layers) == len(algorithm.scalars) == 6
-    for step, (images, labels) in enumerate(batches(40)):
-        loss = F.cross_entropy(model(images, mode='tensor'), labels)
-        theirs.zero_grad()
-        loss.backward()
-        for layer in admm:
-            layer.before()
-        theirs.step()
-        for layer in admm:
-            layer.after()
-        algorithm.tick(Clock(0, step, 1, 40, step == 0))
-        with wrapper.optim_context(algorithm):
-            ours = F.cross_entropy(algorithm.architecture(images, mode='tensor'), labels)
-        wrapper.update_params(ours)
-        assert float(ours.detach() - loss.detach()) == pytest.approx(0, abs=1e-9), step
-        for layer, v in zip(layers, algorithm.scalars, strict=True):
-            torch.testing.assert_close(v.detach(), layer.v.detach(), **CLOSE)
-    assert max(float((layer.v.detach() - 1).abs().max()) for layer in layers) > 0.05
-    for name in ('y1', 'y2', 'z1', 'z2'):
-        expected = torch.cat([getattr(layer, name) for layer in admm])
-        found = algorithm.admm.unpad(getattr(algorithm.admm, name), [len(expected)])[0]
-        torch.testing.assert_close(found, expected, **CLOSE)
-    assert float(algorithm.admm.rho) == pytest.approx(admm[0].rho, rel=1e-12)
-    state = algorithm.architecture.state_dict()
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(state[name], value, **CLOSE, msg=name)
 
 
 @pytest.mark.parametrize('bias', [False, True])
