@@ -28,6 +28,7 @@ import mmcompress  # noqa: F401
 
 # isort: split
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmcompress.core.export.static import to_static
@@ -141,17 +142,29 @@ def config_of(name: str, options: dict[str, Any], args: argparse.Namespace, seed
     return cfg
 
 
+class Before(Hook):
+    """Notes the accuracy of what training starts from, once it is loaded and settled."""
+
+    # After CompressionHook, which settles.
+    priority = 'LOW'
+    accuracy = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        """Evaluate once."""
+        self.accuracy = runner.val_loop.run()['accuracy/top1']
+
+
 def train(cfg: Config, folder: Path, start: str | None) -> dict[str, Any]:
     """Train once: the accuracy at first and at last, parameters once exported, the checkpoint."""
     cfg.work_dir, cfg.load_from = str(folder), start
     cfg.experiment_name = folder.as_posix().replace('/', '_')
     runner = Runner.from_cfg(cfg)
-    found = {}
-    if start:
-        runner.load_or_resume()
-        found['accuracy before'] = round(runner.val()['accuracy/top1'], 2)
+    before = Before()
+    runner.register_hook(before)
     runner.train()
-    found['accuracy'] = round(runner.val()['accuracy/top1'], 2)
+    found = dict(accuracy=round(runner.val_loop.run()['accuracy/top1'], 2))
+    if start:
+        found['accuracy before'] = round(before.accuracy, 2)
     model = runner.model
     if hasattr(model, 'mutator') and not model.unfinished():
         model = to_static(model)
