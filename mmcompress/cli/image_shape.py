@@ -15,8 +15,8 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
     Args:
         cfg: A config.
         shape: ``(C, H, W)``. Short forms: ``(H, W)``, or ``(side,)`` of a square. ``flops_shape``
-            has the same forms. In the short forms C is the number of means of the data
-            preprocessor, or 3 if it has none.
+            has the same forms. In the short forms C is ``in_channels`` of the backbone, else the
+            number of means of the data preprocessor, wherever that stands, else 3.
 
     Returns:
         ``(C, H, W)``.
@@ -24,8 +24,7 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
     Raises:
         CompressionError: If the shape is not that of an image.
     """
-    mean = (cfg.get('data_preprocessor') or {}).get('mean')
-    channels = len(mean) if isinstance(mean, (list, tuple)) and mean else 3
+    channels = _channels_in_config(cfg)
     key, given = ('--shape', shape) if shape else ('flops_shape', cfg.get('flops_shape'))
     if given is not None:
         sides = [given] if isinstance(given, int) else given
@@ -44,6 +43,22 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
     if size is None:
         raise CompressionError('the config has no image size; give one with --shape')
     return (channels, *size)
+
+
+def _channels_in_config(cfg: Config) -> int:
+    """Channels of the images that a model takes."""
+    model = cfg.get('model') or {}
+    inner = model.get('architecture') or (model.get('cfg') if 'fix_subnet' in model else None)
+    models = [part for part in (inner, model) if isinstance(part, dict)]
+    for part in models:
+        given = (part.get('backbone') or {}).get('in_channels')
+        if isinstance(given, int):
+            return given
+    for part in (cfg, *models):
+        mean = (part.get('data_preprocessor') or {}).get('mean')
+        if isinstance(mean, (list, tuple)) and mean:
+            return len(mean)
+    return 3
 
 
 def _size_in_config(cfg: Config) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import nn
 
-from mmcompress.core.base.build import build_model
+from mmcompress.core.base.build import build_model, whole_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file
 from mmcompress.core.export.static import is_sub_model
@@ -80,6 +80,6 @@ def check(cfg: Config, model: nn.Module) -> None:
     own = any(key.removeprefix('module.').startswith('architecture.') for key in state)
     if isinstance(model, FilterAlgorithm) and model.init != RANDOM and not own:
         dense = copy.deepcopy(cfg)
-        dense.model = dense.model.architecture
+        dense.model = whole_architecture(dense.model)
         model = build_model(dense)
     check_fits(model, state, cfg.load_from)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     own = cfg.model.get('init_cfg') if is_sub_model(cfg.model) else None
     own = own.get('checkpoint') if isinstance(own, dict) else None
     if own:
-        check_fits(model, load_checkpoint_file(own)['state_dict'], own)
+        _check_weights_of(model, own)
     if cfg.get('resume') and not path:
         path = find_latest_checkpoint(cfg.work_dir)
     if path and cfg.get('resume'):
@@ -116,6 +117,23 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     if isinstance(model, CompressionAlgorithm):
         model.check_start(loads=bool(path) or not first)
     return built
+
+
+def _check_weights_of(model: nn.Module, path: str) -> None:
+    """Check the weights that an exported network begins with; parts of it may be others now."""
+    state = load_checkpoint_file(path)['state_dict']
+    try:
+        check_fits(model, state, path)
+    except CompressionError:
+        check_belongs(model, state, path)
+        own = model.state_dict()
+        anew = [key for key in own if key not in state or state[key].shape != own[key].shape]
+        print_log(
+            f'{path}: weights of other shapes are left out, and these begin anew: '
+            f'{", ".join(anew)}',
+            'current',
+            logging.WARNING,
+        )
 
 
 def _check_start_of(model: nn.Module, path: str) -> None:

@@ -13,7 +13,7 @@ from mmcompress.core.base.build import build_architecture, build_model
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.export import dense_config
-from mmcompress.core.export.static import is_sub_model, to_static
+from mmcompress.core.export.static import dense_part, is_sub_model, to_static
 
 from .complexity import complexity_by_stage, complexity_of_modules
 
@@ -42,7 +42,7 @@ def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, n
             return dict(dense=dense, compact=counted, static=to_static(model))
         return dict(dense=dense, compact=to_static(model))
     if is_sub_model(cfg.model):
-        return dict(dense=build_architecture(cfg.model['cfg'], preprocessor), compact=model)
+        return dict(dense=build_architecture(dense_part(cfg.model), preprocessor), compact=model)
     return dict(dense=model)
 
 

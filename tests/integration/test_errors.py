@@ -78,9 +78,11 @@ CASES = {
     'no checkpoint at all': (
         ['export', '{demo}', '{cut}', '--out', '{out}'], ['cut.json', 'checkpoint'],
     ),
-    'no backbone': (['train', '{headless}'], ["'backbone' matches no module", 'consists of']),
-    'no backbone, units': (
-        ['get_channel_units', '{headless}', '-o', '{out}'], ["'backbone' matches no module"],
+    'no part that can be narrowed': (
+        ['train', '{headless}'], ['no channel unit of OneConvolution', 'stem_(0, 8)_8'],
+    ),
+    'no part that can be narrowed, units': (
+        ['get_channel_units', '{headless}', '-o', '{out}'], ['no channel unit', 'stem_(0, 8)_8'],
     ),
     'config missing': (['train', 'nowhere.py'], ['there is no file', 'nowhere.py']),
     'config with an error': (['train', '{broken}'], ['broken.py', 'cannot be read']),

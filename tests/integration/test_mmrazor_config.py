@@ -81,7 +81,7 @@ def test_train_export_and_test(trained, call):
     # What the tool exports.
     call('export', trained / 'train.py', trained / 'run' / 'epoch_2.pth', '--out', trained / 'out')
     exported = Config.fromfile(trained / 'out' / 'compact.py')
-    assert exported.model.type == 'mmcompress.sub_model'
+    assert exported.model._scope_ == 'mmcompress.core.export'
     call('test', trained / 'out' / 'compact.py', '--work-dir', trained / 'own', *FEW[:1], FEW[-1])
     assert by_loop == accuracy(trained / 'own')
     one, other = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import weakref
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmcompress.core.base.build import build_architecture
-from mmcompress.core.errors import CompressionError
+from mmcompress.core.base.build import build_architecture, merged
+from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS
 
 from .mutator import Mutator
@@ -68,6 +69,8 @@ class CompressionAlgorithm(Transparent):
         faithful: Whether all options in which a method departs from its authors' program are
             theirs, where the config doesn't give them: what :meth:`authors_mutator` names, and
             options whose default is ``None``.
+        **parts: Changes of the architecture's config, such as ``head=dict(num_classes=5)``: what a
+            child config, or ``--cfg-options model.head.num_classes=5``, says of it.
 
     Attributes:
         faithful: The argument.
@@ -91,6 +94,7 @@ class CompressionAlgorithm(Transparent):
         init_cfg: dict | None = None,
         target: dict | None = None,
         faithful: bool = False,
+        **parts: Any,
     ) -> None:
         if not isinstance(faithful, bool):
             raise CompressionError(f'faithful is {faithful!r}; it has to be True or False')
@@ -115,7 +119,9 @@ class CompressionAlgorithm(Transparent):
                 f'architecture is {architecture!r}; it has to be the config of a model'
             )
         mutator_cfg = self._mutator_config(mutator_cfg)
+        self._check_parts(parts, architecture)
         if isinstance(architecture, dict):
+            architecture = merged(architecture, parts)
             architecture = build_architecture(architecture, data_preprocessor)
         super().__init__(architecture, init_cfg)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
@@ -128,6 +134,17 @@ class CompressionAlgorithm(Transparent):
         self.loaded = False
         self._clock: Clock | None = None
         self._watch_loading()
+
+    def _check_parts(self, parts: dict[str, Any], architecture: BaseModel | dict) -> None:
+        """See that arguments which aren't the method's own are parts of the architecture."""
+        inside = architecture if isinstance(architecture, dict) else {}
+        unknown = [name for name in parts if name not in inside]
+        if unknown:
+            own = _options_of(type(self))
+            raise CompressionError(
+                f'model.{unknown[0]} is neither an option of {type(self).__name__} nor a part of '
+                f'the architecture; the nearest are {nearest(unknown[0], [*own, *inside])}'
+            )
 
     def _mutator_config(self, given: dict | None) -> dict:
         """The config of the mutator, if it is one of :attr:`mutator_type`."""
@@ -310,6 +327,17 @@ def _completed(given: dict[str, Any], defaults: dict[str, Any], key: str) -> dic
             own = _completed(own, value, f'{key}.{name}')
         result[name] = value if own is None else own
     return result
+
+
+def _options_of(kind: type) -> list[str]:
+    """Names of the arguments of an algorithm's constructor, and of those it is built upon."""
+    return [
+        name
+        for base in kind.__mro__
+        if issubclass(base, CompressionAlgorithm)
+        for name in inspect.signature(base.__init__).parameters
+        if name not in ('self', 'parts', 'kwargs')
+    ]
 
 
 class _Watch:

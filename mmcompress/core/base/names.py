@@ -38,14 +38,14 @@ def copies_in(model: nn.Module) -> list[str]:
 
 
 def backbones_of(model: nn.Module) -> list[str]:
-    """The outermost modules called ``backbone``, momentum copies aside."""
+    """The outermost modules called ``backbone``, momentum copies aside; all parts if none is."""
     copies = copies_in(model)
     found: list[str] = []
     for name, _ in model.named_modules():
         inside = matches(name, [*found, *copies])
         if name.split('.')[-1] == 'backbone' and not inside:
             found.append(name)
-    return found or ['backbone']
+    return found or [name for name, _ in model.named_children()]
 
 
 def demo_shape(value: Sequence[int] | None, key: str = 'input_shape') -> tuple[int, ...] | None:

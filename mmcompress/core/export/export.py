@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
-from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.build import build_architecture, whole_architecture
 from mmcompress.core.base.op import Op
 from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError
@@ -27,7 +27,7 @@ from .checkpoint import load_into
 from .factors import factored_state, weights_of_factors
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
-from .static import subnet_of, to_static
+from .static import SCOPE, subnet_of, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
@@ -117,6 +117,8 @@ def export(
     subnet = subnet_of(algorithm, static, dense, forms)
     if fold_bn:
         subnet['folded'] = fold_norms(static)
+    # What the parts of the model are looked up in.
+    subnet['scope'] = dense_cfg.get('_scope_') or cfg.get('default_scope') or 'mmengine'
     content: dict[str, Any] = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
     state = {key: value.cpu() for key, value in static.state_dict().items()}
     specs: dict[str, dict[str, Any]] = {}
@@ -179,8 +181,8 @@ def _check_plain(static: nn.Module) -> None:
 
 
 def dense_config(cfg: Config) -> dict:
-    """Config of the architecture inside a compression config."""
-    return copy.deepcopy(cfg.model['architecture'])
+    """Config of the architecture inside a compression config, with what a child config changes."""
+    return whole_architecture(cfg.model)
 
 
 @torch.no_grad()
@@ -208,7 +210,7 @@ def compare(
     trained = copy.deepcopy(trained or algorithm.architecture).eval()
     static = static.eval()
     with seeded():
-        probe = Probe(copy.deepcopy(trained).cpu())
+        probe = Probe(copy.deepcopy(trained).cpu(), algorithm.mutator.parse_cfg.get('input_shape'))
     outputs = []
     for model in (trained, static):
         # Some forward passes draw random numbers (samples of proposals): the same for both.
@@ -249,12 +251,14 @@ def _difference(first: Any, second: Any, relative: bool = False) -> float:
 def _static_config(cfg: Config, dense_cfg: dict) -> Config:
     """The training config with the static model in place of the algorithm."""
     static = cfg.to_dict()
-    static['model'] = dict(
-        type='mmcompress.sub_model',
-        cfg=dense_cfg,
+    own = dict(
         fix_subnet='{{ fileDirname }}/fix_subnet.json',
         init_cfg=dict(type='Pretrained', checkpoint='{{ fileDirname }}/compact.pth'),
     )
+    if isinstance(dense_cfg.get('type'), str):
+        static['model'] = {**dense_cfg, '_scope_': SCOPE, **own}
+    else:
+        static['model'] = dict(type='mmcompress.sub_model', cfg=dense_cfg, **own)
     # `hooks` is what `_base_/runtime.py` calls those of a compressed training.
     for key in ('default_hooks', 'hooks'):
         given = static.get(key) or {}

@@ -27,6 +27,8 @@ from mmcompress.registry import MODELS
 from .folding import fold_norms
 
 KEYS = ('in_channels', 'out_channels')
+#: Of models that :mod:`mmcompress.core.export.registry` builds.
+SCOPE = 'mmcompress.core.export'
 
 
 @MODELS.register_module()
@@ -58,7 +60,7 @@ def sub_model(
         model = _untrained(dict(fix_subnet, architecture=cfg), data_preprocessor)
     else:
         model = build_architecture(cfg, data_preprocessor)
-        subnet = _contents(fix_subnet)
+        subnet = contents_of(fix_subnet)
         _replace(model, subnet.get('replaced', {}))
         resize(model, subnet['layers'])
         for key, restore in (('partial_adds', add_partially), ('partial_inputs', select_inputs)):
@@ -66,11 +68,16 @@ def sub_model(
         fold_norms(model, subnet.get('folded', ()))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
-        for module in model.modules():
-            if hasattr(module, 'init_cfg'):
-                module.init_cfg = None
+        forget_starts(model)
         model.init_cfg = init_cfg
     return model
+
+
+def forget_starts(model: nn.Module) -> None:
+    """Take the ``init_cfg`` from a model and all of its parts, in place."""
+    for module in model.modules():
+        if hasattr(module, 'init_cfg'):
+            module.init_cfg = None
 
 
 def _untrained(algorithm: dict, data_preprocessor: dict | None) -> BaseModel:
@@ -84,8 +91,12 @@ def _untrained(algorithm: dict, data_preprocessor: dict | None) -> BaseModel:
     return to_static(model).train()
 
 
-def _contents(fix_subnet: dict | str | Path) -> dict[str, Any]:
-    """The contents of a ``fix_subnet.json``, or those that are given."""
+def contents_of(fix_subnet: dict | str | Path) -> dict[str, Any]:
+    """The contents of a ``fix_subnet.json``, or those that are given.
+
+    Raises:
+        CompressionError: If it isn't the file of an export.
+    """
     if not isinstance(fix_subnet, dict):
         fix_subnet = load_json(fix_subnet, 'fix_subnet', verb='export')
     if 'layers' not in fix_subnet:
@@ -98,7 +109,22 @@ def _contents(fix_subnet: dict | str | Path) -> dict[str, Any]:
 
 def is_sub_model(cfg: dict) -> bool:
     """Whether the config of a model is that of an exported network."""
+    return cfg.get('_scope_') == SCOPE or _wraps_dense(cfg)
+
+
+def _wraps_dense(cfg: dict) -> bool:
     return str(cfg.get('type', '')).split('.')[-1] == sub_model.__name__
+
+
+def dense_part(cfg: dict) -> dict:
+    """The config of the dense architecture in that of an exported network; not a copy if nested."""
+    if _wraps_dense(cfg):
+        return cfg['cfg']
+    dense = copy.copy(cfg)
+    scope = contents_of(cfg['fix_subnet'])['scope']
+    for key in ('_scope_', 'fix_subnet', 'init_cfg'):
+        dense.pop(key, None)
+    return type(cfg)(dense, _scope_=scope)
 
 
 def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = None) -> BaseModel:
@@ -161,7 +187,7 @@ def subnet_of(
 def layer_widths(
     dense: nn.Module, static: nn.Module, replaced: Iterable[str] = ()
 ) -> dict[str, dict[str, int]]:
-    """Layers of ``static`` that have other widths than in ``dense``, by name.
+    """Layers of ``static`` that have other widths than in ``dense``, by name: the sides that do.
 
     Args:
         dense: The dense model.
@@ -175,7 +201,8 @@ def layer_widths(
             name = name_before(static, name)
             now, before = channels_of(layer), channels_of(dense.get_submodule(name))
             if now != before:
-                widths[name] = dict(zip(KEYS, now, strict=True))
+                sides = zip(KEYS, now, before, strict=True)
+                widths[name] = {key: width for key, width, most in sides if width != most}
     return widths
 
 
@@ -201,7 +228,7 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
         keep = [
             # Which ones does not matter: their weights are loaded afterwards.
             keep_evenly(most, groups_of(layer, is_output), widths[key])
-            if widths[key] != most
+            if widths.get(key, most) != most
             else None
             for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)
         ]
@@ -251,10 +278,10 @@ def _no_layer(model: nn.Module, name: str) -> CompressionError:
 
 
 def _fit(widths: object, dense: tuple[int, int]) -> bool:
-    """Whether ``widths`` gives both sides of a layer no more channels than it has."""
-    if not isinstance(widths, dict):
+    """Whether ``widths`` gives sides of a layer, and no more channels than it has."""
+    if not isinstance(widths, dict) or not widths.keys() & set(KEYS):
         return False
-    given = [widths.get(key) for key in KEYS]
+    given = [widths.get(key, most) for key, most in zip(KEYS, dense, strict=True)]
     return all(
         isinstance(width, int) and 0 < width <= most
         for width, most in zip(given, dense, strict=True)

@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.layers.narrow import is_narrowable
+from mmcompress.core.layers.narrow import is_convolution, is_narrowable
 
 from .demo_inputs import demo_batch, fixed_size, forward_modes
 from .trace import Recorder
@@ -257,27 +257,44 @@ def _is_layer(module: nn.Module) -> bool:
     return is_narrowable(module) or hasattr(module, 'to_static')
 
 
+def image_channels(model: nn.Module) -> list[int]:
+    """Numbers of channels that the images of a model may have, likeliest first.
+
+    Those of the mean that its data preprocessor takes off, then those of the first convolution,
+    then three. Some models rearrange pixels into channels before the first convolution (YOLOX).
+    """
+    mean = getattr(getattr(model, 'data_preprocessor', None), 'mean', None)
+    channels = [mean.numel()] if isinstance(mean, Tensor) and mean.numel() else []
+    first: Any = next(filter(_convolves, model.modules()), None)
+    if first is not None:
+        channels.append(first.in_channels)
+    return list(dict.fromkeys([*channels, 3]))
+
+
 def _convolves(module: nn.Module) -> bool:
-    """Whether a layer is a convolution, or an op in the place of one."""
-    return hasattr(module, 'in_channels') and hasattr(module, 'kernel_size')
+    """Whether a module is a convolution, or an op in the place of one.
+
+    Blocks may have attributes ``in_channels`` and ``kernel_size`` too.
+    """
+    return is_convolution(module) or (
+        hasattr(module, 'to_static') and hasattr(module, 'in_channels')
+    )
 
 
 def _shapes(model: nn.Module) -> list[tuple[int, ...]]:
-    """Demo shapes worth trying: image channels are those of the first convolution, or three.
-
-    Some models rearrange pixels into channels before the first convolution (YOLOX).
-    """
+    """Demo shapes worth trying."""
     first: Any = next(filter(_convolves, model.modules()), None)
     if first is None:
         raise CompressionError(f'{type(model).__name__} has no convolution to compress')
-    spatial = len(first.kernel_size)
+    kernel = first.kernel_size
+    spatial = len(kernel) if isinstance(kernel, (tuple, list)) else 2
     sides = [side if isinstance(side, tuple) else (side,) * spatial for side in SIDES]
     size = fixed_size(model)
     if size is not None:
         sides.insert(0, size)
     return [
         (1, channels, *side)
-        for channels in dict.fromkeys((first.in_channels, 3))
+        for channels in image_channels(model)
         for side in sides
         if len(side) == spatial
     ]

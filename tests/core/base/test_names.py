@@ -44,4 +44,5 @@ def test_momentum_copies_are_no_backbones():
     assert backbones_of(model) == ['student.backbone']
     assert copies_in(model.student) == []
     assert backbones_of(model.student) == ['backbone']
-    assert backbones_of(nn.Conv2d(3, 4, 1)) == ['backbone']
+    # Of a model without any, all parts.
+    assert backbones_of(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())) == ['0', '1']

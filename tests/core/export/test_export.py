@@ -212,7 +212,12 @@ def test_the_folder_may_move(trained, cfg, tmp_path):
 
 def test_the_config_of_the_static_model(trained, cfg, tmp_path):
     found = Config.fromfile(export(trained, cfg, tmp_path / 'out')['config'])
-    assert found.model.type == 'mmcompress.sub_model'
+    # The dense layout, and two keys more.
+    dense = Config(dict(model=dense_config(cfg))).model
+    assert {key: found.model[key] for key in dense if key != 'init_cfg'} == {
+        key: value for key, value in dense.items() if key != 'init_cfg'
+    }
+    assert set(found.model) - set(dense) == {'_scope_', 'fix_subnet', 'init_cfg'} - set(dense)
     # Those that only training has a use for are gone.
     assert set(found.default_hooks) == {'logger', 'visuals'}
     assert found.val_evaluator == dict(type='Accuracy')
