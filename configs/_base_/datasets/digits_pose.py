@@ -2,6 +2,8 @@
 # download. `digits://` is drawn when it is read; `tools/make_digits.py` writes the same files to a
 # folder.
 codec = dict(type='MSRAHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1)
+# Inferencers of mmpose read these two.
+dataset_type = 'CocoDataset'
 data_mode = 'topdown'
 data_root = 'digits://coco/'
 metainfo = dict(
