@@ -55,7 +55,7 @@ def parse(module: ModuleType, words: list[str], prog: str | None = None) -> argp
         words: The words behind the verb.
         prog: The name of the program in its usage line; by default that of the script.
     """
-    from .options import separate_json
+    from .options import separate_choices, separate_json
 
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -64,7 +64,7 @@ def parse(module: ModuleType, words: list[str], prog: str | None = None) -> argp
     )
     module.add_arguments(parser)
     # Options may stand between the config and the checkpoint.
-    return parser.parse_intermixed_args(separate_json(words))
+    return parser.parse_intermixed_args(separate_choices(separate_json(words), parser))
 
 
 def choose(module: ModuleType, words: list[str], prog: str | None) -> str:

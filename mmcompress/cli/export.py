@@ -2,7 +2,7 @@
 
 Writes compact.pth, compact.py and fix_subnet.json after comparing the static model with the
 trained one on random images and on the config's own validation data; with --onnx also
-compact.onnx, compared with onnxruntime.
+compact.onnx, compared by onnxruntime.
 
 Example:
     mmcompress export configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
@@ -27,6 +27,8 @@ PREFERENCES = ('macs', 'params', 'latency')
 #: Those of :mod:`mmcompress.core.export.export`, which a help text can't wait for.
 STORES = ('smallest', 'weights')
 DTYPES = ('float32', 'float16', 'bfloat16')
+OUTPUTS = ('raw', 'end2end')
+ONNX_DTYPES = ('float32', 'float16')
 #: An earlier name of the first of the stores.
 EARLIER = dict(factors='smallest')
 
@@ -46,8 +48,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--onnx',
+        nargs='?',
+        const='raw',
+        choices=OUTPUTS,
+        help='also write compact.onnx, for images of any number and size, with what the network '
+        'returns (raw, the default) or with what its library predicts: boxes, key points, label '
+        'maps (end2end); compact.onnx.md beside it says how to use it',
+    )
+    parser.add_argument(
+        '--opset', type=int, help='version of the operators in compact.onnx; by default 18'
+    )
+    parser.add_argument(
+        '--onnx-dtype',
+        choices=ONNX_DTYPES,
+        default='float32',
+        help='what compact.onnx holds matrices of weights in; everything is calculated in float32',
+    )
+    parser.add_argument(
+        '--openvino',
         action='store_true',
-        help='also write compact.onnx, for any batch size (super-resolution: any image size too)',
+        help='also write the graph of --onnx as compact.xml and compact.bin for OpenVINO',
     )
     parser.add_argument(
         '--prefer',
@@ -102,6 +122,7 @@ def main(args: argparse.Namespace) -> None:
     from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
 
+    check_onnx_options(args)
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
         cfg = load_config(args.config, args.compress, args.cfg_options)
@@ -115,6 +136,8 @@ def main(args: argparse.Namespace) -> None:
             overwrite=args.overwrite,
             fold_bn=args.fold_bn,
             onnx_shape=shape if args.onnx else None,
+            onnx=dict(outputs=args.onnx, opset=args.opset, dtype=args.onnx_dtype),
+            openvino=args.openvino,
             prefer=args.prefer,
             shape=shape,
             with_report=args.report,
@@ -124,6 +147,17 @@ def main(args: argparse.Namespace) -> None:
     give_json(result, args.json)
     if not prints_json(args.json):
         show(result, out, args.dtype)
+
+
+def check_onnx_options(args: argparse.Namespace) -> None:
+    """See that no option of an ONNX file is given without the file."""
+    from mmcompress.core.errors import CompressionError
+
+    given = dict(opset=args.opset, openvino=args.openvino or None)
+    given['onnx-dtype'] = args.onnx_dtype if args.onnx_dtype != 'float32' else None
+    for name, value in given.items():
+        if value is not None and args.onnx is None:
+            raise CompressionError(f'--{name} says how --onnx writes its file; give --onnx too')
 
 
 def slim_checkpoint(args: argparse.Namespace) -> None:
@@ -162,6 +196,22 @@ def show(result: dict, out: Path, dtype: str) -> None:
         f'written to {out} ({dtype}{factored}, {result["checkpoint_bytes"] / 1e6:.3f} MB); largest '
         f'difference to the trained model {result["max_difference"]:.2g} on random images and '
         f'{result["batches"]} batches'
+    )
+    if 'onnx' in result:
+        print(onnx_line(result))
+
+
+def onnx_line(result: dict) -> str:
+    """One sentence about the ONNX file."""
+    gaps = result.get('onnx_differences', {})
+    found = ', '.join(f'{name} {gap:.2g}' for name, gap in gaps.items())
+    if 'openvino_differences' in result:
+        gaps = result['openvino_differences']
+        found += '; in OpenVINO ' + ', '.join(f'{name} {gap:.2g}' for name, gap in gaps.items())
+    return (
+        f'{result["onnx"]} ({result["onnx_bytes"] / 1e6:.3f} MB, opset {result["opset"]}): '
+        f'{", ".join(result["names"])}; free are {", ".join(result["free"])}; largest difference '
+        f'{found or format(result["onnx_difference"], ".2g")}'
     )
 
 

@@ -32,6 +32,8 @@ def export_checkpoint(
     overwrite: bool = False,
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
+    onnx: dict[str, Any] | None = None,
+    openvino: bool = False,
     prefer: str = 'macs',
     shape: Any = None,
     with_report: bool = False,
@@ -49,6 +51,8 @@ def export_checkpoint(
         fold_bn: Make batch norms part of the convolutions in front of them.
         onnx_shape: Also write ``compact.onnx``, traced on an image of this
             ``(channels, height, width)``.
+        onnx: How, see :func:`~mmcompress.core.export.onnx.export_onnx`.
+        openvino: Also write it for OpenVINO.
         prefer: The quantity to minimise where ops have several static forms: ``'macs'``,
             ``'params'`` or ``'latency'``, which is measured.
         shape: ``(channels, height, width)`` of an image; needed to measure time.
@@ -77,6 +81,8 @@ def export_checkpoint(
         overwrite=overwrite,
         fold_bn=fold_bn,
         onnx_shape=onnx_shape,
+        onnx=onnx,
+        openvino=openvino,
         forms=forms,
         store=store,
         dtype=dtype,

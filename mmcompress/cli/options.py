@@ -171,6 +171,34 @@ def separate_json(words: list[str]) -> list[str]:
     return separated
 
 
+def separate_choices(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    """A command line in which an option with a choice takes the next word only if that is one.
+
+    A config behind ``--onnx`` stays a config.
+
+    Args:
+        words: The command line.
+        parser: Its options; those that may stand alone, or be followed by one of their choices.
+    """
+    lone = {
+        name: action
+        for action in parser._actions
+        for name in action.option_strings
+        if action.nargs == '?' and action.choices
+    }
+    separated: list[str] = []
+    for word in words:
+        before = lone.get(separated[-1]) if separated else None
+        if before is not None:
+            name = separated.pop()
+            if word in (before.choices or ()):
+                separated.append(f'{name}={word}')
+                continue
+            separated.append(f'{name}={before.const}')
+        separated.append(word)
+    return separated
+
+
 def prints_json(where: bool | str | None) -> bool:
     """Whether ``--json`` asks for JSON on the terminal, which then shows nothing else."""
     return where in (True, '-')

@@ -27,12 +27,16 @@ from .checkpoint import load_into
 from .factors import factored_state, weights_of_factors
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
+from .onnx_readme import readme
+from .sessions import check_openvino
 from .static import SCOPE, subnet_of, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
 FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
 ONNX_FILE = 'compact.onnx'
+#: Everything that may be written with it.
+ONNX_FILES = (ONNX_FILE, f'{ONNX_FILE}.data', f'{ONNX_FILE}.md', 'compact.xml', 'compact.bin')
 #: What ``compact.pth`` may hold: whatever is smaller for each layer, or weights alone.
 STORES = ('smallest', 'weights')
 #: Numbers that it may hold the weights in.
@@ -49,6 +53,8 @@ def export(
     overwrite: bool = False,
     fold_bn: bool = False,
     onnx_shape: Sequence[int] | None = None,
+    onnx: dict[str, Any] | None = None,
+    openvino: bool = False,
     forms: dict[str, str] | None = None,
     store: str = 'smallest',
     dtype: str = 'float32',
@@ -70,7 +76,10 @@ def export(
             in another order, and differences count as shares of the largest output where that
             is above 1.
         onnx_shape: ``(channels, height, width)``; also write ``compact.onnx``, as
-            :func:`~mmcompress.core.export.onnx.export_onnx` does.
+            :func:`~mmcompress.core.export.onnx.export_onnx` does, compared on ``batches`` too,
+            and ``compact.onnx.md``, which says how to use it.
+        onnx: What ``export_onnx`` takes besides: ``outputs``, ``opset``, ``dtype``.
+        openvino: Also write it as ``compact.xml`` and ``compact.bin``, compared likewise.
         forms: See :func:`~mmcompress.core.export.static.to_static`.
         store: What ``compact.pth`` holds, one of :data:`STORES`. Where an op makes its weights of
             fewer numbers, ``'smallest'`` stores these, and the weights are made when they are
@@ -107,6 +116,8 @@ def export(
         )
     if onnx_shape is not None:
         check_packages()
+        if openvino:
+            check_openvino()
     mutator = algorithm.mutator
     if forms is None:
         forms = mutator.static_forms(algorithm.architecture)
@@ -152,15 +163,27 @@ def export(
                 f'{TOLERANCE:g} is allowed); nothing was written'
             )
         if onnx_shape is not None:
-            written |= export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape)
+            images = [_images_of(rebuilt, batch) for batch in batches]
+            options = dict(onnx or {}, openvino=openvino, images=images)
+            written |= export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape, **options)
+            text = readme(rebuilt, cfg, written, onnx_shape, ONNX_FILE)
+            (stage / f'{ONNX_FILE}.md').write_text(text, encoding='utf-8')
             written['onnx'] = str(out_dir / ONNX_FILE)
         out_dir.mkdir(exist_ok=True)
-        (out_dir / ONNX_FILE).unlink(missing_ok=True)  # of an earlier export
+        for name in ONNX_FILES:
+            (out_dir / name).unlink(missing_ok=True)  # of an earlier export
         for file in stage.iterdir():
             os.replace(file, out_dir / file.name)
     keys = ('checkpoint', 'config', 'subnet')
     paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
     return dict(max_difference=difference, batches=compared, **paths, **written)
+
+
+def _images_of(model: BaseModel, batch: Any) -> Tensor:
+    """The images of a batch as they go into a model."""
+    data = model.data_preprocessor(copy.deepcopy(batch), False)
+    images: Tensor = data['inputs'] if isinstance(data, dict) else data[0]
+    return images.cpu()
 
 
 def _rounded(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -34,6 +35,54 @@ OTHER_WAYS_IN = ('loss', 'predict', 'extract_feat', 'rfp_forward')
 KEEP_ZERO_FUNCTIONS = (torch.relu, nn.functional.relu, 'relu', 'relu_')
 
 
+def is_exporting() -> bool:
+    """Whether a graph for other runtimes is being made, by ``torch.export`` or for ONNX."""
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
+def places_among(kept: Tensor, of: int) -> Tensor:
+    """For each of n channels, which of the k it is; k for one that is not there.
+
+    Args:
+        kept: LongTensor[k], the channel of the n that each of the k is.
+        of: n.
+
+    Returns:
+        LongTensor[n].
+    """
+    places = kept.new_full((of,), len(kept))
+    places[kept] = torch.arange(len(kept), device=kept.device)
+    return places
+
+
+def put_among_zeros(out: Tensor, places: Tensor) -> Tensor:
+    """Put k channels among n of which the others are zero, with what every runtime reads.
+
+    One channel of zeros behind the k, and a selection: a scatter would say the same, but few
+    runtimes outside of PyTorch know one that adds.
+
+    Args:
+        out: Tensor[N, k, ...].
+        places: See :func:`places_among`.
+
+    Returns:
+        Tensor[N, n, ...].
+    """
+    return torch.cat([out, torch.zeros_like(out[:, :1])], dim=1).index_select(1, places)
+
+
+def _remember(module: nn.Module, kept: Tensor, of: int) -> None:
+    """Let a module hold the channels, and what follows from them, whichever are loaded."""
+    module.register_buffer('kept', kept)
+    module.register_buffer('places', places_among(kept, of), persistent=False)
+    module.of = of  # type: ignore[assignment]
+    module.register_load_state_dict_post_hook(_find_places)
+
+
+def _find_places(module: Any, _: object) -> None:
+    module.places = places_among(module.kept, module.of)
+
+
 class PartialAdd(nn.Module):
     """Add k channels into a tensor that has n of them.
 
@@ -45,14 +94,19 @@ class PartialAdd(nn.Module):
     """
 
     kept: Tensor
+    places: Tensor
+    of: int
 
     def __init__(self, kept: Tensor, of: int, layer: str, in_place: bool = False) -> None:
         super().__init__()
-        self.register_buffer('kept', kept)
-        self.of, self.layer, self.in_place = of, layer, in_place
+        _remember(self, kept, of)
+        self.layer, self.in_place = layer, in_place
 
     def forward(self, shortcut: Tensor, out: Tensor) -> Tensor:
         """Add ``Tensor[N, k, H, W]`` to ``Tensor[N, n, H, W]``."""
+        if is_exporting():
+            wide = put_among_zeros(out, self.places)
+            return shortcut.add_(wide) if self.in_place else shortcut + wide
         # All that is asked here about tensors is known without their values.
         full = (out.shape[0], self.of, *out.shape[2:])
         if shortcut.shape != full or shortcut.dtype != out.dtype:
@@ -96,12 +150,13 @@ class AroundLayer(nn.Module):
     """
 
     kept: Tensor
+    places: Tensor
+    of: int
 
     def __init__(self, layer: nn.Module, kept: Tensor, of: int) -> None:
         super().__init__()
         self.layer = layer
-        self.register_buffer('kept', kept)
-        self.of = of
+        _remember(self, kept, of)
 
 
 class Expanded(AroundLayer):
@@ -110,6 +165,8 @@ class Expanded(AroundLayer):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Map what the layer takes to ``Tensor[N, n, H, W]``."""
         out = self.layer(*inputs)
+        if is_exporting():
+            return put_among_zeros(out, self.places)
         zeros = out.new_zeros(out.shape[0], self.of, *out.shape[2:])
         return zeros.index_copy(1, self.kept, out)
 
