@@ -24,6 +24,7 @@ FULL = (
     'mmseg.models',
     'mmpose.models',
     'onnxruntime',
+    'openvino',
     'osqp',
     'pytest',
 )

@@ -18,6 +18,7 @@ HEAVY = {
     'mmseg',
     'onnx',
     'onnxruntime',
+    'openvino',
     'osqp',
     'pandas',
     'scipy',

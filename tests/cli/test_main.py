@@ -1,5 +1,6 @@
 """cli/__init__.py: verbs, and help texts that wait for nothing."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from PIL import Image
 from mmcompress import cli
 from mmcompress.cli import data, program
 from mmcompress.cli.export import PREFERENCES, STORES
-from mmcompress.cli.options import give_json, prints_json, separate_json
+from mmcompress.cli.options import give_json, prints_json, separate_choices, separate_json
 from mmcompress.core.export.export import STORES as ALL_STORES
 from mmcompress.datasets.files import TASKS
 
@@ -188,6 +189,22 @@ def test_json_takes_no_checkpoint_for_a_file():
     words = ['--json', '--json', 'a.json', 'a.json', '--shape', '3', '--json']
     expected = ['--json=-', '--json=a.json', 'a.json', '--shape', '3', '--json=-']
     assert separate_json(words) == expected
+
+
+def test_a_choice_behind_onnx_is_its_value_and_a_config_is_not():
+    for words, onnx in (
+        (['--onnx', 'a.py', 'b.pth'], 'raw'),
+        (['--onnx', 'end2end', 'a.py', 'b.pth'], 'end2end'),
+        (['a.py', '--onnx', 'raw', 'b.pth'], 'raw'),
+        (['a.py', 'b.pth', '--onnx'], 'raw'),
+        (['a.py', '--onnx=end2end', 'b.pth'], 'end2end'),
+        (['a.py', 'b.pth'], None),
+    ):
+        args = cli.parse(import_module('mmcompress.cli.export'), words)
+        assert (args.config, args.checkpoint, args.onnx) == ('a.py', 'b.pth', onnx)
+    # Where it takes no value, nothing changes.
+    assert cli.parse(import_module('mmcompress.cli.bench'), ['a.py', '--onnx']).onnx is True
+    assert separate_choices(['--onnx', 'raw'], argparse.ArgumentParser()) == ['--onnx', 'raw']
 
 
 def test_giving_json(tmp_path, capsys):

@@ -133,8 +133,8 @@ def export_onnx(
         ``onnx_difference``, the largest difference as a share of the largest output; and end to
         end, in its place, ``onnx_differences`` to the library's prediction by output, see
         :meth:`~mmcompress.core.export.end2end.EndToEnd.differences`, with what outputs hold,
-        ``says``, and what is ``left`` to do. For OpenVINO ``openvino_difference`` or
-        ``openvino_differences``.
+        ``says``, and what is ``left`` to do. ``operators`` are those that the graph is made of.
+        For OpenVINO ``openvino_difference`` or ``openvino_differences``.
 
     Raises:
         CompressionError: If a package is missing, the model can't be written, or onnxruntime's
@@ -166,6 +166,7 @@ def export_onnx(
         free=list(free),
         opset=opset or OPSETS[0],
         stored=dtype,
+        operators=operators(path),
         onnx_bytes=path.stat().st_size,
         **found,
     )
@@ -351,7 +352,8 @@ def _first(
                         graph.run(_images(2, shapes[1]))
                 batches = [_images(n, one) for n, one in itertools.product((1, 3), shapes)]
                 batches += [batch for batch in images if _fits(batch, shape, free)]
-                _write(graph, _images(2, shape), file, free, opset)
+                traced = _traced_size(shape) if len(free) > 1 else shape
+                _write(graph, _images(2, traced), file, free, opset)
                 found = graph.compare(session(file), batches, TOLERANCES['float32'])
                 wrong = graph.refusal(found, batches, TOLERANCES['float32'])
                 if not wrong and dtype != 'float32':
@@ -406,6 +408,17 @@ def _images(batch: int, shape: Sequence[int]) -> Tensor:
     return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch))
 
 
+def _traced_size(shape: Sequence[int]) -> tuple[int, int, int]:
+    """A size that free axes are traced with.
+
+    ``torch.export`` takes a side of 1 for a constant, and the smallest maps of a detector have
+    such sides where images are small. Tracing calculates nothing, so that large images cost
+    nothing.
+    """
+    channels, height, width = shape
+    return channels, max(height, 320), max(width, 384)
+
+
 def _other_size(model: nn.Module, shape: Sequence[int]) -> tuple[int, int, int]:
     """Another size that a model should take; most halve it up to five or six times."""
     channels, height, width = shape
@@ -443,6 +456,14 @@ def _write(
             dynamo=True,
             verbose=False,
         )
+
+
+def operators(path: Path) -> list[str]:
+    """The operators of a file, with their domain where that isn't ONNX's own."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return sorted({f'{node.domain}.{node.op_type}'.lstrip('.') for node in graph.node})
 
 
 def _store_halves(file: Path) -> None:

@@ -62,6 +62,7 @@ def readme(
             f'# {name}',
             '',
             f'Opset {found["opset"]}, weights as {found["stored"]}; written by `mmcompress`.',
+            f'Operators: {", ".join(found["operators"])}.',
             '',
             '## Input',
             '',

@@ -15,6 +15,8 @@ def test_a_classifier_at_any_batch_size(classifier_cfg, tmp_path):
     model = MODELS.build(classifier_cfg(8)).train()
     found = export_onnx(model, tmp_path / 'deep' / 'a.onnx', (3, 32, 32))
     assert found['outputs'] == 'tensor'
+    assert found['names'] == ['logits']
+    assert found['free'] == ['batch', 'height', 'width']
     assert found['onnx_difference'] < 1e-4
     assert model.training
     assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['a.onnx']
@@ -73,6 +75,7 @@ class TwoStages(BaseModel):
 def test_a_second_stage_that_wants_samples(tmp_path):
     found = export_onnx(TwoStages(), tmp_path / 'a.onnx', (3, 8, 8))
     assert found['outputs'] == 'features'
+    assert session(tmp_path / 'a.onnx').names == ('features_0', 'features_1')
     assert [out.shape for out in session(tmp_path / 'a.onnx')(torch.ones(2, 3, 8, 8))] == [
         (2, 4, 8, 8),
         (2, 3, 8, 8),
@@ -127,3 +130,73 @@ def test_every_tensor_in_order():
 
     found = OnImages(Pyramid())(torch.zeros(1))
     assert [int(value) for value in found] == [0, 1, 2]
+
+
+def test_sizes_that_a_model_does_not_take_are_fixed_and_the_log_says_why(tmp_path, caplog):
+    class Fixed(nn.Sequential):
+        pass
+
+    model = Fixed(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(2 * 64, 3))
+    with caplog.at_level('INFO'):
+        found = export_onnx(model, tmp_path / 'a.onnx', (3, 8, 8))
+    assert found['free'] == ['batch']
+    assert [line for line in caplog.messages if 'fixed to 8x8' in line and 'shapes' in line]
+
+
+def test_the_loss_of_a_dense_head_names_its_outputs():
+    class Head(nn.Module):
+        def loss_by_feat(self, cls_scores, bbox_preds, gt):
+            pass
+
+    class OneStage(nn.Module):
+        bbox_head = Head()
+
+    x = torch.zeros(1)
+    names = onnx.output_names(OneStage(), 'tensor', ([x, x], [x]))
+    assert names == ['cls_scores_0', 'cls_scores_1', 'bbox_preds_0']
+    assert onnx.output_names(nn.ReLU(), 'tensor', [x, dict(a=x)]) == ['outputs_0', 'outputs_1']
+
+
+def test_weights_in_16_bits(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3))
+    full = export_onnx(model, tmp_path / 'a.onnx', (3, 16, 16))
+    half = export_onnx(model, tmp_path / 'b.onnx', (3, 16, 16), dtype='float16')
+    assert half['onnx_bytes'] < 0.6 * full['onnx_bytes']
+    assert full['onnx_difference'] < 1e-5 < half['onnx_difference'] < 1e-2
+    assert session(tmp_path / 'b.onnx')(torch.zeros(1, 3, 8, 8))[0].dtype == 'float32'
+
+
+@pytest.mark.parametrize('opset', [18, 23])
+def test_the_opset_that_is_asked_for(tmp_path, opset):
+    import onnx
+
+    found = export_onnx(nn.Conv2d(3, 4, 1), tmp_path / 'a.onnx', (3, 8, 8), opset=opset)
+    assert found['opset'] == opset
+    assert [
+        one.version for one in onnx.load(tmp_path / 'a.onnx').opset_import if not one.domain
+    ] == [opset]
+
+
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        (dict(opset=11), 'opset is 11; .* 18 to 23'),
+        (dict(dtype='int4'), "onnx-dtype is 'int4'; .* float32, float16"),
+        (dict(outputs='boxes'), "outputs is 'boxes'; .* raw, end2end"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, options, says):
+    with pytest.raises(CompressionError, match=says):
+        export_onnx(nn.ReLU(), tmp_path / 'a.onnx', (3, 8, 8), **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_external_data_stays_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, 'LARGEST_FILE', 1000)
+    model = nn.Conv2d(3, 64, 3)
+    export_onnx(model, tmp_path / 'a.onnx', (3, 8, 8))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.onnx', 'a.onnx.data']
+    images = torch.randn(1, 3, 8, 8)
+    (found,) = session(tmp_path / 'a.onnx')(images)
+    torch.testing.assert_close(torch.from_numpy(found), model(images).detach())

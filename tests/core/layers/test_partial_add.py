@@ -10,7 +10,13 @@ from torch import nn
 
 from mmcompress.core import CompressionError
 from mmcompress.core.layers.narrow import narrow
-from mmcompress.core.layers.partial_add import Expanded, PartialAdd, add_partially, partial_adds_of
+from mmcompress.core.layers.partial_add import (
+    Expanded,
+    PartialAdd,
+    add_partially,
+    partial_adds_of,
+    put_among_zeros,
+)
 from mmcompress.models.cifar.resnet import CIFARBasicBlock
 
 
@@ -416,14 +422,33 @@ def test_traced_and_written_as_onnx(name, tmp_path):
         torch.testing.assert_close(traced(x), compact(x))
     report = export_onnx(compact, tmp_path / 'a.onnx', (width, 6, 6))
     assert report['onnx_difference'] < 1e-5
+    assert not scatters(tmp_path / 'a.onnx')
 
 
-def test_an_expanded_layer_as_onnx(tmp_path):
+def scatters(path):
+    """Nodes of an ONNX file that few runtimes know."""
+    import onnx
+
+    return [n.op_type for n in onnx.load(path).graph.node if n.op_type.startswith('Scatter')]
+
+
+@pytest.mark.parametrize('kind', ['activation', 'shortcut_in_place', 'add_in_place', 'one_channel'])
+def test_other_uses_as_onnx(kind, tmp_path):
     from mmcompress.core.export.onnx import export_onnx
 
-    _, compact, expanded = prune(nn.Sequential(Net('activation')), {'0.conv': '0.norm'})
-    assert expanded
+    _, compact, _ = prune(nn.Sequential(Net(kind)), {'0.conv': '0.norm'})
     assert export_onnx(compact.float(), tmp_path / 'a.onnx', (8, 6, 6))['onnx_difference'] < 1e-5
+    assert not scatters(tmp_path / 'a.onnx')
+
+
+def test_places_are_those_of_the_channels_that_were_loaded():
+    add, other = (PartialAdd(torch.tensor(kept), 5, 'conv') for kept in ([4, 1], [0, 2]))
+    add.load_state_dict(other.state_dict())
+    assert add.places.tolist() == [0, 2, 1, 2, 2]
+    assert set(add.state_dict()) == {'kept'}
+    out = torch.randn(2, 2, 3, 3)
+    expected = torch.zeros(2, 5, 3, 3).index_copy(1, other.kept, out)
+    assert torch.equal(put_among_zeros(out, add.places), expected)
 
 
 def test_compiled():

@@ -52,9 +52,10 @@ class Segmenter(EndToEnd):
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        if model.test_cfg.get('mode', 'whole') != 'whole':
+        mode = model.test_cfg.get('mode', 'whole')
+        if mode != 'whole':
             raise unsupported(
-                f'test_cfg.mode={model.test_cfg.mode!r}',
+                f'test_cfg.mode={mode!r}',
                 "images are cut in windows; set it to 'whole' where that is as good",
             )
         if not made_by(model, 'postprocess_result', 'mmseg.BaseSegmentor'):
