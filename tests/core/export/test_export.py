@@ -110,7 +110,8 @@ def test_folded_and_as_onnx(trained, cfg, tmp_path):
     out = tmp_path / 'out'
     report = export(trained, cfg, out, [batch()], fold_bn=True, onnx_shape=(3, 32, 32))
     assert report['max_difference'] < 1e-5
-    assert {path.name for path in out.iterdir()} == {*FILES, ONNX_FILE}
+    assert {path.name for path in out.iterdir()} == {*FILES, ONNX_FILE, f'{ONNX_FILE}.md'}
+    assert '`logits`' in (out / f'{ONNX_FILE}.md').read_text()
     static = load(report['config'])
     assert not any(isinstance(m, nn.BatchNorm2d) for m in static.modules())
     assert static.backbone.layer1[0].conv1.bias is not None
