@@ -80,7 +80,7 @@ def crop_levels(
         here = levels == level
         if here.any():
             crops[here] = roi_align(
-                feature, rois[here], tuple(size), scale, sampling, 'avg', aligned
+                feature.contiguous(), rois[here], tuple(size), scale, sampling, 'avg', aligned
             )
     return crops
 

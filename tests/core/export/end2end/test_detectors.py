@@ -58,10 +58,10 @@ DETECTORS = {
             bbox_head__in_channels=16,
             bbox_head__feat_channels=16,
             bbox_head__num_classes=4,
-            test_cfg__score_thr=0.5,
+            test_cfg__score_thr=0.25,
         ),
         {
-            **{f'bbox_head.multi_level_conv_cls.{i}': 1.0 for i in range(3)},
+            **{f'bbox_head.multi_level_conv_cls.{i}': 2.0 for i in range(3)},
             **{f'bbox_head.multi_level_conv_reg.{i}': 0.3 for i in range(3)},
             **{f'bbox_head.multi_level_conv_obj.{i}': 1.0 for i in range(3)},
         },
