@@ -62,8 +62,7 @@ def main(runtime: str, folder: Path) -> dict[str, Any]:
 
     Returns:
         ``missing``, packages that aren't there; or ``error``, a line; or ``difference``, the
-        largest one to torch as a share of the largest output. With ``versions`` in any case, and
-        ``remedies``, what had to be done to the runtime's own converter.
+        largest one to torch as a share of the largest output. With ``versions`` in any case.
     """
     packages = PACKAGES[runtime]
     missing = [pip for name, pip in packages.items() if importlib.util.find_spec(name) is None]
@@ -231,8 +230,7 @@ def by_mmdeploy(folder: Path) -> dict[str, Any]:
         raise ValueError(f'mmdeploy has no code base for {codebase or "this library"}')
     init_default_scope(codebase)
     raw = np.load(folder / RAW)
-    remedies: list[str] = []
-    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
+    _repair_exporter()
     from mmdeploy.apis import build_task_processor, torch2onnx
 
     deploy_cfg = deploy_config(codebase)
@@ -257,7 +255,22 @@ def by_mmdeploy(folder: Path) -> dict[str, Any]:
         with torch.no_grad():
             wanted = predicted(codebase, model, inputs, data['data_samples'])
         worst = max(worst, difference(wanted, run(inputs.numpy())))
-    return dict(difference=worst, remedies=remedies)
+    return dict(difference=worst)
+
+
+def _repair_exporter() -> None:
+    """Let mmdeploy 1.3.1, of 2023, find in torch 2.13 what it was written for.
+
+    It rewrites functions and symbols of the TorchScript exporter, which is no longer the default,
+    and takes one private function from there that is gone.
+    """
+    import torch
+
+    torch.onnx.export = functools.partial(torch.onnx.export, dynamo=False)
+    # `torch.onnx` has another module under this name than `import` finds.
+    symbols: Any = importlib.import_module('torch.onnx.symbolic_opset9')
+    int64 = torch.onnx.TensorProtoDataType.INT64
+    symbols._cast_Long = lambda g, x, _: g.op('Cast', x, to_i=int64)
 
 
 def deploy_config(codebase: str) -> Any:

@@ -7,6 +7,7 @@ does a max pooling of one pixel with stride s.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,8 @@ class WithoutGather(TorchFunctionMode):
 
 def trace(model: nn.Module, images: Tensor) -> torch.jit.ScriptModule:
     """A TorchScript trace in which nothing is indexed."""
-    with WithoutGather():
+    with WithoutGather(), warnings.catch_warnings():
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)  # indices are constants
         return torch.jit.trace(model, images)
 
 
@@ -69,7 +71,7 @@ def chosen(index: Tensor, count: int, back: bool = False) -> Tensor:
     Returns:
         ``Tensor[k, n, 1, 1]``, or with ``back`` ``Tensor[n, k, 1, 1]``.
     """
-    weights = np.eye(count, dtype=np.float32)[index.tolist()]
+    weights = np.eye(int(count), dtype=np.float32)[index.tolist()]
     weights = np.ascontiguousarray(weights.T if back else weights)
     return torch.from_numpy(weights[:, :, None, None])
 
