@@ -215,6 +215,8 @@ def measure(args: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
                 head = dict(model=folder.name, outputs=ready['outputs'], runtime=runtime)
                 rows.append({**head, **found})
                 bar.advance(step)
+            if args.json:  # after each export, for a run that is stopped
+                write_json(rows, args.json)
     return rows
 
 
@@ -237,8 +239,6 @@ def main() -> None:
     args = parse_args()
     with results_on_stdout(), tempfile.TemporaryDirectory() as scratch:
         rows = measure(args, Path(args.out or scratch).resolve())
-    if args.json:
-        write_json(rows, args.json)
     # A file or a pipe has no width of its own; names are cut off at 80 columns.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     title = 'largest difference to torch, as a share of the largest value of an output'
