@@ -37,7 +37,6 @@ def sub_model(
     fix_subnet: dict | str | Path,
     data_preprocessor: dict | None = None,
     init_cfg: dict | None = None,
-    test_cfg: dict | None = None,
 ) -> BaseModel:
     """Build an exported network.
 
@@ -50,8 +49,6 @@ def sub_model(
         data_preprocessor: See :func:`~mmcompress.core.base.build.build_architecture`.
         init_cfg: Replaces the architecture's own, for example
             ``dict(type='Pretrained', checkpoint='compact.pth')``.
-        test_cfg: Settings to change in the architecture's own ``test_cfg``. Tools of the libraries
-            look for it in the config of the outermost model.
 
     Returns:
         The static model.
@@ -59,8 +56,6 @@ def sub_model(
     Raises:
         CompressionError: If the file doesn't fit the architecture.
     """
-    if test_cfg:
-        cfg = dict(cfg, test_cfg={**(cfg.get('test_cfg') or {}), **test_cfg})
     if isinstance(fix_subnet, dict) and 'type' in fix_subnet:
         model = _untrained(dict(fix_subnet, architecture=cfg), data_preprocessor)
     else:

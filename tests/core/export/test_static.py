@@ -29,15 +29,6 @@ def test_widths_of_a_narrowed_model_build_it_again(classifier_cfg):
     torch.testing.assert_close(built.eval()(x), static(x))
 
 
-def test_settings_of_the_test_phase_are_changed():
-    network = dict(type='mmcompress.EDSR', num_blocks=1, width=8, scale=2)
-    cfg = dict(type='mmcompress.SuperResolver', backbone=network, test_cfg=dict(chop=dict(tile=8)))
-    built = sub_model(cfg, dict(layers={}), test_cfg=dict(self_ensemble=True))
-    assert built.test_cfg['self_ensemble'] is True
-    assert built.test_cfg['chop']['tile'] == 8
-    assert cfg['test_cfg'] == dict(chop=dict(tile=8))
-
-
 @MODELS.register_module(force=True)
 class NoAlgorithm(nn.Module):
     def __init__(self, architecture, data_preprocessor=None):
