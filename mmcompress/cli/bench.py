@@ -10,8 +10,12 @@ width.
 The columns are those of the published tables: reductions in percent. Hooks measure the time of
 convolutions in the real forward pass. `--layers` also times each narrowed convolution alone.
 
+With `--files` it times ONNX files instead, each in onnxruntime and OpenVINO, in turn in one
+process, on an image of the training data of CONFIG.
+
 Example:
     mmcompress bench mmpretrain::resnet/resnet34_8xb32_in1k.py --compress dcff_r34 --layers
+    mmcompress bench CONFIG --files export/compact.onnx export/compact_int8.onnx
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import sys
 from typing import Any
 
 from .options import (
+    RUNTIMES,
     add_config_arguments,
     add_json_argument,
     add_shape_argument,
@@ -80,6 +85,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--compile', action='store_true', help='also time torch.compile')
     parser.add_argument('--onnx', action='store_true', help='also time onnxruntime')
     parser.add_argument('--layers', action='store_true', help='also time each convolution alone')
+    parser.add_argument(
+        '--files', nargs='+', metavar='FILE.onnx', help='time these ONNX files, and nothing else'
+    )
+    parser.add_argument(
+        '--runtimes',
+        nargs='+',
+        choices=RUNTIMES,
+        default=list(RUNTIMES),
+        help='what runs the files (default: all)',
+    )
     add_json_argument(parser)
 
 
@@ -89,10 +104,10 @@ def main(args: argparse.Namespace) -> None:
 
     check(args)
     with results_on_stdout():
-        result = measure(args)
+        result = measure_files(args) if args.files else measure(args)
     give_json(result, args.json)
     if not prints_json(args.json):
-        show(result)
+        show_files(result) if args.files else show(result)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -170,6 +185,71 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         models=by_model,
         layers=by_layer,
     )
+
+
+def measure_files(args: argparse.Namespace) -> dict[str, Any]:
+    """Time ONNX files, on an image of the training data or a random one of the shape given.
+
+    Raises:
+        CompressionError: If a file, a runtime or the data are missing.
+    """
+    from pathlib import Path
+
+    import torch
+
+    from mmcompress.core.base.build import build_model
+    from mmcompress.core.errors import CompressionError
+    from mmcompress.report.onnx_files import compare_files
+
+    from .calibration import Calibration
+    from .image_shape import image_shape
+    from .launch import load_config
+
+    missing = [file for file in args.files if not Path(file).is_file()]
+    if missing:
+        raise CompressionError(f'--files: there is no file {missing[0]!r}')
+    cfg = load_config(args.config, args.compress, args.cfg_options)
+    if args.shape:
+        image = torch.randn(1, *image_shape(cfg, args.shape))
+    else:
+        preprocessor = build_model(cfg).data_preprocessor
+        image = torch.from_numpy(next(Calibration(cfg, 1).images(preprocessor)))
+    rows = []
+    for threads in args.threads:
+        for size in args.batch_sizes:
+            images = image.repeat(size, 1, 1, 1)
+            found = compare_files(args.files, images, args.runtimes, args.repeats, threads)
+            rows += [dict(threads=threads, batch_size=size, **row) for row in found]
+    return dict(
+        config=args.config,
+        shape=tuple(image.shape[1:]),
+        repeats=args.repeats,
+        machine=platform.machine(),
+        files=rows,
+    )
+
+
+def show_files(result: dict[str, Any]) -> None:
+    """Print the times of files."""
+    from rich.console import Console
+
+    from mmcompress.report import print_table
+
+    rows = [
+        {
+            'runtime': row['runtime'],
+            'threads': row['threads'],
+            'batch': row['batch_size'],
+            'file': row['file'],
+            'MB': f'{row["bytes"] / 1e6:.2f}',
+            'ms': f'{row["ms"]:.4g} ± {row["iqr_ms"]:.2g}',
+            'ratio': f'{row["ratio"]:.3f} ± {row["ratio_iqr"]:.2g}',
+        }
+        for row in result['files']
+    ]
+    title = f'{"x".join(map(str, result["shape"]))}: median ± interquartile range'
+    width = None if sys.stdout.isatty() else 240
+    print_table(rows, title=title, console=Console(width=width))
 
 
 def show(result: dict[str, Any]) -> None:

@@ -6,12 +6,14 @@ compact.onnx, compared by onnxruntime.
 
 Example:
     mmcompress export configs/demo/dcff_resnet20_digits.py work_dirs/x/epoch_15.pth
+    mmcompress export CONFIG CHECKPOINT --onnx --int8  # also compact_int8.onnx
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from .options import (
     add_config_arguments,
@@ -102,9 +104,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='compare parameters, MACs and latency of the exported and the dense model',
     )
+    add_int8_arguments(parser)
     add_shape_argument(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier export')
     add_json_argument(parser)
+
+
+def add_int8_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to write a file in 8 bits."""
+    group = parser.add_argument_group(
+        '8 bits',
+        'compact_int8.onnx, made of compact.onnx by the static quantization of onnxruntime',
+    )
+    group.add_argument('--int8', action='store_true', help='write it, and compact.onnx')
+    group.add_argument(
+        '--calib',
+        type=int,
+        default=200,
+        metavar='N',
+        help="how many of the config's training images to calibrate with (default 200)",
+    )
+    group.add_argument(
+        '--min-sqnr',
+        type=float,
+        default=20,
+        metavar='DB',
+        help='the layers that make the largest errors stay in float32 until the outputs of the '
+        'network have this signal to noise, in decibels (default 20, an error of 10 %%)',
+    )
+    group.add_argument(
+        '--max-drop',
+        type=float,
+        metavar='POINTS',
+        help='and until the metric on the test data of the config has dropped by no more than '
+        'this; needs --onnx end2end',
+    )
+    group.add_argument(
+        '--int8-keep',
+        nargs='+',
+        default=[],
+        metavar='LAYER',
+        help='layers that stay in float32 anyway, such as backbone.conv1, or backbone.layer4 for '
+        'all below',
+    )
+    group.add_argument(
+        '--full-range',
+        action='store_true',
+        help='use all 8 bits of weights; by default 7, since sums overflow with 8 on x86 without '
+        'VNNI',
+    )
+
+
+def int8_options(args: argparse.Namespace) -> Any:
+    """The options of 8 bits, None without ``--int8``."""
+    if not args.int8:
+        return None
+    from .quantizing import Int8Options
+
+    return Int8Options(
+        calib=args.calib,
+        keep=args.int8_keep,
+        min_sqnr=args.min_sqnr,
+        max_drop=args.max_drop,
+        full_range=args.full_range,
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -122,6 +185,8 @@ def main(args: argparse.Namespace) -> None:
     from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
 
+    if args.int8:
+        args.onnx = args.onnx or OUTPUTS[0]
     check_onnx_options(args)
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
@@ -143,6 +208,7 @@ def main(args: argparse.Namespace) -> None:
             with_report=args.report,
             store=args.store,
             dtype=args.dtype,
+            int8=int8_options(args),
         )
     give_json(result, args.json)
     if not prints_json(args.json):
@@ -188,6 +254,8 @@ def show(result: dict, out: Path, dtype: str) -> None:
         from mmcompress.report import print_table
 
         print_table(table(result['report']), title=str(out), console=Console())
+    if result.get('int8'):
+        show_int8(result['int8'])
     if result.get('forms'):
         forms = ', '.join(f'{count} {form}' for form, count in result['forms'].items())
         print(f'layers with a basis: {forms}')
@@ -213,6 +281,39 @@ def onnx_line(result: dict) -> str:
         f'{", ".join(result["names"])}; free are {", ".join(result["free"])}; largest difference '
         f'{found or format(result["onnx_difference"], ".2g")}'
     )
+
+
+def show_int8(result: dict) -> None:
+    """Print the errors of layers, and what the file in 8 bits is like."""
+    from rich.console import Console
+
+    from mmcompress.report import print_table
+
+    rows = [
+        {
+            'layer': row['layer'],
+            'type': row['op'],
+            'weights': row['weights'],
+            'alone, dB': f'{row["alone_db"]:.1f}',
+            'precision': row['precision'],
+        }
+        for row in result['layers']
+    ]
+    title = (
+        'signal to noise of the outputs with one layer alone in 8 bits; all together '
+        f'{result["sqnr_db"]:.1f} dB on {result["images"]} training images'
+    )
+    print_table(rows, title=title, console=Console())
+    print(
+        f'written to {result["int8"]} ({result["int8_bytes"] / 1e6:.3f} MB, in float32 '
+        f'{result["float_bytes"] / 1e6:.3f} MB); {len(result["kept"])} of {len(rows)} layers '
+        'stay in float32'
+    )
+    if 'drop' in result:
+        print(
+            f'{result["metric"]} {result["metric_fp32"]:.4g} in float32, '
+            f'{result["metric_int8"]:.4g} in 8 bits'
+        )
 
 
 def table(rows: list[dict]) -> list[dict[str, str]]:

@@ -15,11 +15,12 @@ from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture, build_model
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_into
-from mmcompress.core.export.export import dense_config, export
+from mmcompress.core.export.export import INT8_FILES, dense_config, export
 from mmcompress.report.exported import export_report
 from mmcompress.report.forms import fastest_forms
 
 from .launch import build_algorithm
+from .quantizing import Int8Options, Quantization
 from .runner import ToolRunner
 
 
@@ -39,6 +40,7 @@ def export_checkpoint(
     with_report: bool = False,
     store: str = 'smallest',
     dtype: str = 'float32',
+    int8: Int8Options | None = None,
 ) -> dict[str, Any]:
     """Build the algorithm of a config, load its checkpoint and export it.
 
@@ -59,10 +61,14 @@ def export_checkpoint(
         with_report: Compare parameters, MACs and time of the dense and the exported model.
         store: What ``compact.pth`` holds, see :func:`~mmcompress.core.export.export.export`.
         dtype: And in which numbers.
+        int8: Also write ``compact_int8.onnx``, made of ``compact.onnx``, and the errors of its
+            layers, ``compact_int8.json``.
 
     Returns:
         What :func:`~mmcompress.core.export.export.export` returns; ``forms``, how many layers
-        take each static form, where they have several; with a report also its rows, ``report``.
+        take each static form, where they have several; with a report also its rows, ``report``;
+        with ``int8`` what :meth:`~mmcompress.cli.quantizing.Quantization.run` returns, as
+        ``int8``.
 
     Raises:
         CompressionError: If the checkpoint doesn't belong to the config, ``out`` is there
@@ -71,6 +77,7 @@ def export_checkpoint(
     algorithm = build_algorithm(cfg)
     content = load_into(algorithm, checkpoint)
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
+    quantization = None if int8 is None else Quantization(cfg, int8)
     data = _validation_batches(cfg, batches)
     forms = static_forms(algorithm, prefer, shape)
     result = export(
@@ -89,6 +96,10 @@ def export_checkpoint(
     )
     if forms:
         result['forms'] = dict(Counter(forms.values()))
+    if quantization is not None:
+        result['int8'] = quantization.run(
+            result['onnx'], Path(out) / INT8_FILES[0], algorithm.data_preprocessor.cpu()
+        )
     if with_report:
         dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
         static = build_model(Config.fromfile(result['config']))

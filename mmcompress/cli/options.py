@@ -13,6 +13,8 @@ from typing import Any
 
 #: Side of a tile where ``--chop`` names none, in pixels of the low-resolution image.
 TILE = 128
+#: What runs ONNX files: those of :mod:`mmcompress.report.onnx_files`.
+RUNTIMES = ('onnxruntime', 'openvino')
 
 
 class OptionAction(argparse.Action):

@@ -20,11 +20,7 @@ def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         CompressionError: If they are given, and the model isn't one for super-resolution.
     """
-    given = [
-        name
-        for name, value in (('--chop', args.chop), ('--self-ensemble', args.self_ensemble or None))
-        if value is not None
-    ]
+    given = _given(args)
     if not given:
         return
     model = dense_model_config(cfg.model)
@@ -41,6 +37,28 @@ def apply_inference_arguments(cfg: Config, args: argparse.Namespace) -> None:
     if args.self_ensemble:
         test_cfg.self_ensemble = True
     model.test_cfg = test_cfg
+
+
+def refuse_inference_arguments(args: argparse.Namespace) -> None:
+    """Refuse the arguments, where a file is run as it is.
+
+    Raises:
+        CompressionError: If one is given.
+    """
+    given = _given(args)
+    if given:
+        raise CompressionError(
+            f'{" and ".join(given)}: a model takes that, and {args.checkpoint!r} is a file that '
+            'runs as it is; test the checkpoint'
+        )
+
+
+def _given(args: argparse.Namespace) -> list[str]:
+    return [
+        name
+        for name, value in (('--chop', args.chop), ('--self-ensemble', args.self_ensemble or None))
+        if value is not None
+    ]
 
 
 def dense_model_config(model: ConfigDict) -> ConfigDict:

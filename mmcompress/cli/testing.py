@@ -6,19 +6,26 @@ import argparse
 import copy
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
 from torch import nn
 
 from mmcompress.core.base.build import build_model, whole_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file
+from mmcompress.core.export.onnx_predictor import OnnxPredictor
 from mmcompress.core.export.static import is_sub_model
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.core.filters.unit import RANDOM
+from mmcompress.report.onnx_files import RUNTIMES
 
 from .launch import apply_launch, load_config
-from .runner import BuiltModel
-from .sr_inference import apply_inference_arguments
+from .runner import BuiltModel, ToolRunner
+from .sr_inference import apply_inference_arguments, refuse_inference_arguments
+
+ONNX = '.onnx'
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, float]:
@@ -33,10 +40,63 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
     if cfg.get('test_dataloader') is None:
         raise CompressionError(f'{args.config} has no test_dataloader to evaluate on')
     built = BuiltModel(cfg)
+    if Path(args.checkpoint or '').suffix == ONNX:
+        refuse_inference_arguments(args)
+        return evaluate_file(built, args.checkpoint, args.runtime)
+    if args.runtime is not None:
+        raise CompressionError(
+            f'--runtime: it runs ONNX files, and {args.checkpoint!r} is none; leave it out'
+        )
     cfg.load_from = checkpoint_of(cfg, args.checkpoint, built.model)
     if cfg.load_from:
         check(cfg, built.model)
     return built.runner().test()
+
+
+def evaluate_file(
+    built: BuiltModel, path: str | Path, runtime: str | None = None
+) -> dict[str, float]:
+    """The metrics of an end-to-end ONNX file, on the data and by the evaluator of a config.
+
+    Args:
+        built: Of the config; its own model is not run.
+        path: The file.
+        runtime: By default the first of :data:`~mmcompress.report.onnx_files.RUNTIMES`.
+
+    Raises:
+        CompressionError: If the file or the runtime is missing, or its outputs are raw.
+    """
+    if not Path(path).is_file():
+        raise CompressionError(f'checkpoint: there is no file {str(path)!r}')
+    name = runtime or next(iter(RUNTIMES))
+    try:
+        file = RUNTIMES[name](path)
+    except CompressionError:
+        raise
+    except Exception as error:  # of a runtime: it has types of its own for each cause
+        raise CompressionError(
+            f'checkpoint: {name} cannot read {str(path)!r} ({" ".join(str(error).split())[:200]})'
+        ) from None
+    built.model = OnnxPredictor(file, built.model.data_preprocessor)
+    built.cfg.load_from = None
+    return built.runner().test()
+
+
+@torch.no_grad()
+def metrics_of(cfg: Config, model: BaseModel) -> dict[str, float]:
+    """The metrics of a model on the test data of a config, without a run of mmengine's.
+
+    Raises:
+        CompressionError: If the data can't be loaded.
+    """
+    loader_cfg = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)
+    loader = ToolRunner.build_dataloader(loader_cfg)
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.dataset_meta = getattr(loader.dataset, 'metainfo', None)
+    model.eval()
+    for batch in loader:
+        evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
+    return evaluator.evaluate(len(loader.dataset))
 
 
 def checkpoint_of(cfg: Config, given: str | None, model: nn.Module) -> str | None:

@@ -35,6 +35,8 @@ from .static import SCOPE, subnet_of, to_static
 TOLERANCE = 1e-5
 FILES = ('compact.pth', 'compact.py', 'fix_subnet.json')
 ONNX_FILE = 'compact.onnx'
+#: The same in 8 bits, and the errors of its layers.
+INT8_FILES = ('compact_int8.onnx', 'compact_int8.json')
 #: Everything that may be written with it.
 ONNX_FILES = (ONNX_FILE, f'{ONNX_FILE}.data', f'{ONNX_FILE}.md', 'compact.xml', 'compact.bin')
 #: What ``compact.pth`` may hold: whatever is smaller for each layer, or weights alone.
@@ -108,7 +110,7 @@ def export(
     if unfinished:
         raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')
     out_dir = Path(out_dir)
-    existing = [name for name in (*FILES, ONNX_FILE) if (out_dir / name).exists()]
+    existing = [name for name in (*FILES, *ONNX_FILES, *INT8_FILES) if (out_dir / name).exists()]
     if existing and not overwrite:
         raise CompressionError(
             f'{out_dir} already holds {", ".join(existing)}; name another folder or give '
@@ -170,7 +172,7 @@ def export(
             (stage / f'{ONNX_FILE}.md').write_text(text, encoding='utf-8')
             written['onnx'] = str(out_dir / ONNX_FILE)
         out_dir.mkdir(exist_ok=True)
-        for name in ONNX_FILES:
+        for name in (*ONNX_FILES, *INT8_FILES):
             (out_dir / name).unlink(missing_ok=True)  # of an earlier export
         for file in stage.iterdir():
             os.replace(file, out_dir / file.name)
