@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ MIN_SQNR = 20.0
 #: How many of the images errors are measured on.
 ERROR_IMAGES = 16
 #: What onnxruntime's quantization needs beside onnxruntime.
-PACKAGES = ('onnx', 'onnxruntime', 'sympy')
+PACKAGES = ('onnx', 'onnxruntime')
 INT8, FLOAT = 'int8', 'fp32'
 Arrays = dict[str, np.ndarray]
 
@@ -80,28 +81,42 @@ class Quantizer:
         if not self.layers:
             raise CompressionError(f'--int8: {path} has no layer that could be quantized')
         self._part = self.network.extracted()
-        inputs = self._inputs(list(images))
-        self._ranges = _ranges(self._part, self.network.types, inputs)
-        chosen = sorted(set(np.linspace(0, len(inputs) - 1, error_images).round().astype(int)))
-        self._inputs_of_errors = [inputs[i] for i in chosen]
-        self.images = len(inputs)
-        self._expected = _run_all(self._part, self._inputs_of_errors)
+        #: Of the images, those that errors are measured on.
+        self._inputs: list[Arrays] = []
+        self.images, self._most = 0, error_images
+        inputs = self._entering(images)
+        first = next(inputs, None)
+        if first is None:
+            raise CompressionError(
+                '--int8: there is no image to calibrate with, or the model finds no box on any'
+            )
+        self._ranges = _ranges(self._part, self.network.types, itertools.chain([first], inputs))
+        chosen = np.linspace(0, len(self._inputs) - 1, min(error_images, len(self._inputs)))
+        self._inputs = [self._inputs[i] for i in chosen.round().astype(int)]
+        run = _runner(self._part)
+        self._expected = [run(arrays) for arrays in self._inputs]
 
-    def _inputs(self, images: Sequence[np.ndarray]) -> list[Arrays]:
-        """What enters the network's layers: images, and features that were cut out around boxes."""
-        if not images:
-            raise CompressionError('--int8: there is no image to calibrate with')
+    def _entering(self, images: Iterable[np.ndarray]) -> Iterator[Arrays]:
+        """What enters the network's layers: images, and features that were cut out around boxes.
+
+        Large images would fill the memory: some are kept, spread evenly over all.
+        """
         entries = [name for name in self.network.entries if name != INPUT]
-        found: list[Arrays] = [{INPUT: image} for image in images]
-        if entries:
-            with_entries = _with_outputs(self._model, entries)
-            for arrays, values in zip(found, _run_all(with_entries, found), strict=True):
-                arrays.update(zip(entries, values, strict=True))
-        # An image without any box has no features around boxes.
-        full = [arrays for arrays in found if all(value.size for value in arrays.values())]
-        if not full:
-            raise CompressionError('--int8: the model finds nothing on any image to calibrate with')
-        return full
+        run = _runner(_with_outputs(self._model, entries)) if entries else None
+        stride = 1
+        for image in images:
+            arrays = {INPUT: image}
+            if run is not None:
+                arrays.update(zip(entries, run(arrays), strict=True))
+            # An image without any box has no features around boxes.
+            if not all(value.size for value in arrays.values()):
+                continue
+            if self.images % stride == 0:
+                self._inputs.append(arrays)
+            if len(self._inputs) == 2 * self._most:
+                self._inputs, stride = self._inputs[::2], 2 * stride
+            self.images += 1
+            yield arrays
 
     def errors(self, advance: Callable[[], None] = lambda: None) -> dict[str, float]:
         """The error of each layer: of the network with this layer alone in 8 bits.
@@ -128,8 +143,8 @@ class Quantizer:
         return self._sqnr(self.network.quantized_nodes(kept))
 
     def _sqnr(self, nodes: Iterable[str]) -> float:
-        found = _run_all(self._quantized(self._part, nodes), self._inputs_of_errors)
-        return sqnr(self._expected, found)
+        run = _runner(self._quantized(self._part, nodes))
+        return sqnr(self._expected, [run(arrays) for arrays in self._inputs])
 
     def write(self, path: str | Path, kept: Iterable[str] = ()) -> None:
         """Write the file.
@@ -337,7 +352,7 @@ def _tidy(model: Any) -> None:
         del node.metadata_props[:]
 
 
-def _ranges(model: Any, types: Sequence[str], inputs: Sequence[Arrays]) -> Any:
+def _ranges(model: Any, types: Sequence[str], inputs: Iterable[Arrays]) -> Any:
     """The smallest and the largest value of each tensor over all images."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
@@ -350,8 +365,6 @@ def _ranges(model: Any, types: Sequence[str], inputs: Sequence[Arrays]) -> Any:
             types,
             augmented_model_path=str(Path(folder) / 'augmented.onnx'),
             calibrate_method=CalibrationMethod.MinMax,
-            # Each image's extremes are a few numbers; without a limit their tensors would pile up.
-            extra_options=dict(max_intermediate_outputs=32),
         )
         calibrator.collect_data(_Reader(inputs))
         return calibrator.compute_data()
@@ -360,7 +373,7 @@ def _ranges(model: Any, types: Sequence[str], inputs: Sequence[Arrays]) -> Any:
 class _Reader:
     """Inputs, as a calibrator asks for them."""
 
-    def __init__(self, inputs: Sequence[Arrays]) -> None:
+    def __init__(self, inputs: Iterable[Arrays]) -> None:
         self._inputs = iter(inputs)
 
     def get_next(self) -> Arrays | None:
@@ -380,8 +393,8 @@ def _with_outputs(model: Any, names: Sequence[str]) -> Any:
     return model
 
 
-def _run_all(model: Any, inputs: Sequence[Arrays]) -> list[list[np.ndarray]]:
-    """The outputs of a model for each image."""
+def _runner(model: Any) -> Callable[[Arrays], list[np.ndarray]]:
+    """A model as a function of its inputs by name; of others it takes no notice."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -390,14 +403,14 @@ def _run_all(model: Any, inputs: Sequence[Arrays]) -> list[list[np.ndarray]]:
         model.SerializeToString(), options, providers=['CPUExecutionProvider']
     )
     known = {value.name for value in session.get_inputs()}
-    found = []
-    for arrays in inputs:
-        feed = {name: value for name, value in arrays.items() if name in known}
+
+    def run(arrays: Arrays) -> list[np.ndarray]:
         try:
-            found.append(session.run(None, feed))
+            return session.run(None, {k: value for k, value in arrays.items() if k in known})
         except Exception as error:  # onnxruntime has a type of its own for each cause
             raise CompressionError(
                 f'--int8: onnxruntime does not run on an image of '
                 f'{"x".join(map(str, arrays[INPUT].shape))} ({" ".join(str(error).split())[:200]})'
             ) from None
-    return found
+
+    return run

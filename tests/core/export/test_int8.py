@@ -117,6 +117,21 @@ def test_errors_are_those_of_the_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+def test_every_image_counts(file: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    given = images(70)
+    given[0] = 10 * given[0]
+    quantizer = Quantizer(file, given)
+    assert quantizer.images == 70
+    quantizer.write(tmp_path / 'x.onnx')
+    tensors = {t.name: t for t in onnx.load(tmp_path / 'x.onnx').graph.initializer}
+    scale = float(numpy_helper.to_array(tensors['images_scale']))
+    assert scale == pytest.approx(float(given[0].max() - given[0].min()) / 255, rel=1e-3)
+
+
+@pytest.mark.full
 def test_layers_that_hurt_stay_in_float(file: Path, tmp_path: Path) -> None:
     import onnx
 
