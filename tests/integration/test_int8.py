@@ -194,7 +194,8 @@ def detector(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def test_a_detector_in_onnxruntime_predicts_what_the_library_does(detector: dict) -> None:
-    model = build_model(Config.fromfile(detector['config'])).eval()
+    # The scope of mmdet, which another test may have left.
+    model = build_model(load_config(detector['config'])).eval()
     load_into(model, detector['checkpoint'])
     batch = next(iter(ToolRunner.build_dataloader(detector['cfg'].test_dataloader)))
     predictor = OnnxPredictor(session(detector['onnx']), model.data_preprocessor)
@@ -222,7 +223,7 @@ def test_only_the_layers_of_a_detector_are_in_8_bits(detector: dict) -> None:
     types = {node.op_type for node in graph.node if rounded & set(node.output)}
     assert {'Conv', 'Gemm', 'Add'} <= types
     assert types.isdisjoint({'Softmax', 'Sigmoid', 'Exp', 'Mul', 'TopK', 'NonMaxSuppression'})
+    model = build_model(load_config(detector['config']))
     batch = next(iter(ToolRunner.build_dataloader(detector['cfg'].test_dataloader)))
-    model = build_model(Config.fromfile(detector['config']))
     predictor = OnnxPredictor(session(detector['int8']['int8']), model.data_preprocessor)
     assert all(len(sample.pred_instances) for sample in predictor.test_step(batch))
