@@ -10,6 +10,7 @@ from mmcompress.models.cifar.googlenet import CIFARGoogLeNet
 from mmcompress.models.cifar.pad_shortcut import PadShortcut
 from mmcompress.models.cifar.resnet import CIFARResNet
 from mmcompress.models.cifar.vgg import CIFARVGG
+from mmcompress.models.decomposed import FactorConv2d, GroupConv2d
 from mmcompress.models.sr.bicubic import Bicubic
 from mmcompress.models.sr.data_preprocessor import SRDataPreprocessor
 from mmcompress.models.sr.edsr import EDSR
@@ -26,6 +27,8 @@ __all__ = [
     'CIFARGoogLeNet',
     'CIFARResNet',
     'ExpandedMobileNetV2',
+    'FactorConv2d',
+    'GroupConv2d',
     'PadShortcut',
     'SRDataPreprocessor',
     'SRResNet',

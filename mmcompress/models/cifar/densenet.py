@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcompress.models.decomposed import build_conv
 from mmcompress.registry import MODELS
 
 from .init import INIT_CFG
@@ -20,9 +21,12 @@ class CIFARDenseLayer(nn.Module):
         in_channels: Channels of the input.
         growth: Channels that the layer adds.
         bottleneck: Whether the same with a 1x1 convolution to ``4 * growth`` channels comes first.
+        conv_cfg: Config of the 3x3 convolution.
     """
 
-    def __init__(self, in_channels: int, growth: int, bottleneck: bool) -> None:
+    def __init__(
+        self, in_channels: int, growth: int, bottleneck: bool, conv_cfg: dict | None = None
+    ) -> None:
         super().__init__()
         body = []
         if bottleneck:
@@ -31,7 +35,8 @@ class CIFARDenseLayer(nn.Module):
         body.append((in_channels, growth, 3))
         self.body = nn.Sequential()
         for i, (inputs, outputs, kernel) in enumerate(body, start=1):
-            conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+            cfg = conv_cfg if kernel == 3 else None
+            conv = build_conv(cfg, inputs, outputs, kernel, padding=kernel // 2, bias=False)
             self.body.add_module(f'bn{i}', nn.BatchNorm2d(inputs))
             self.body.add_module(f'relu{i}', nn.ReLU(inplace=True))
             self.body.add_module(f'conv{i}', conv)
@@ -88,6 +93,7 @@ class CIFARDenseNet(BaseModule):
             of them, with c / t of the c channels between, and a shortcut around both: the filter
             basis authors' ``transition_group``. It keeps all channels, so ``compression`` is 1.
         in_channels: Channels of the image.
+        conv_cfg: Config of the 3x3 convolutions of layers, see :mod:`mmcompress.models.decomposed`.
         init_cfg: mmengine's initialization config.
 
     Raises:
@@ -107,6 +113,7 @@ class CIFARDenseNet(BaseModule):
         compression: float = 1.0,
         transition_reduction: int | None = None,
         in_channels: int = 3,
+        conv_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
@@ -127,7 +134,7 @@ class CIFARDenseNet(BaseModule):
         for index, depth in enumerate(depths, start=1):
             block = nn.Sequential()
             for _ in range(depth):
-                block.append(CIFARDenseLayer(channels, growth, bottleneck))
+                block.append(CIFARDenseLayer(channels, growth, bottleneck, conv_cfg))
                 channels += growth
             self._append(f'layer{index}', block)
             if index < len(depths):

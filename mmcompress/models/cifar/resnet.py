@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcompress.models.decomposed import build_conv
 from mmcompress.registry import MODELS
 
 from .init import INIT_CFG
 from .pad_shortcut import PadShortcut
-
-
-def _conv3x3(in_channels: int, out_channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=bias)
 
 
 def _build_shortcut(kind: str, in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -37,13 +35,22 @@ class CIFARBasicBlock(nn.Module):
         stride: Stride of the first convolution and of the shortcut.
         shortcut: ``'pad'``, ``'pool'`` or ``'projection'``; where the shapes agree it is the
             identity.
+        conv_cfg: Config of both convolutions.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, shortcut: str) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        shortcut: str,
+        conv_cfg: dict | None = None,
+    ) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, out_channels, stride)
+        conv = partial(build_conv, conv_cfg, kernel_size=3, padding=1, bias=False)
+        self.conv1 = conv(in_channels, out_channels, stride=stride)
         self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = _conv3x3(out_channels, out_channels)
+        self.conv2 = conv(out_channels, out_channels)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.shortcut = _build_shortcut(shortcut, in_channels, out_channels, stride)
         self.relu = nn.ReLU(inplace=True)
@@ -70,6 +77,7 @@ class CIFARResNet(BaseModule):
         stem_bias: Whether the stem convolution has a bias; so in the filter-basis authors' code,
             whose ResNet-56 therefore counts 853,034 parameters instead of 853,018.
         in_channels: Channels of the image.
+        conv_cfg: Config of the convolutions in blocks, see :mod:`mmcompress.models.decomposed`.
         init_cfg: mmengine's initialization config.
 
     Raises:
@@ -89,6 +97,7 @@ class CIFARResNet(BaseModule):
         shortcut: str = 'pad',
         stem_bias: bool = False,
         in_channels: int = 3,
+        conv_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
@@ -97,7 +106,7 @@ class CIFARResNet(BaseModule):
         if shortcut not in self.shortcuts:
             raise ValueError(f'shortcut={shortcut!r} is unknown; valid: {self.shortcuts}.')
         blocks = (depth - 2) // 6
-        self.conv1 = _conv3x3(in_channels, self.widths[0], bias=stem_bias)
+        self.conv1 = nn.Conv2d(in_channels, self.widths[0], 3, padding=1, bias=stem_bias)
         self.bn1 = nn.BatchNorm2d(self.widths[0])
         self.relu = nn.ReLU(inplace=True)
         channels = self.widths[0]
@@ -105,7 +114,7 @@ class CIFARResNet(BaseModule):
             strides = [1 if index == 1 else 2] + [1] * (blocks - 1)
             stage = nn.Sequential()
             for stride in strides:
-                stage.append(CIFARBasicBlock(channels, width, stride, shortcut))
+                stage.append(CIFARBasicBlock(channels, width, stride, shortcut, conv_cfg))
                 channels = width
             self.add_module(f'layer{index}', stage)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcompress.models.decomposed import build_conv
 from mmcompress.registry import MODELS
 
 from .init import INIT_CFG
@@ -23,7 +24,7 @@ class CIFARVGG(BaseModule):
     Args:
         depth: 11, 13, 16 or 19, counting the three linear layers of the original; or the number of
             convolutions of each stage.
-        widths: Channels of each stage.
+        widths: Channels of each stage, or of each convolution of it.
         with_bn: Whether a batch norm follows each convolution.
         conv_bias: Whether convolutions have a bias. The VGG-16 of Lin et al. has biases and batch
             norms (14,728,266 parameters with 10 classes), the dense count of the filter-basis
@@ -31,6 +32,8 @@ class CIFARVGG(BaseModule):
         last_pool: Whether a max pool ends the last stage as it does the others. Without it that
             stage is left at its resolution (1/16 of the image's), for the neck to average.
         in_channels: Channels of the image.
+        conv_cfg: Config of the convolutions, see :mod:`mmcompress.models.decomposed`.
+        num_plain: How many convolutions in front stay plain with ``conv_cfg``.
         init_cfg: mmengine's initialization config.
 
     Raises:
@@ -51,11 +54,13 @@ class CIFARVGG(BaseModule):
     def __init__(
         self,
         depth: int | Sequence[int] = 16,
-        widths: Sequence[int] = (64, 128, 256, 512, 512),
+        widths: Sequence[int | Sequence[int]] = (64, 128, 256, 512, 512),
         with_bn: bool = True,
         conv_bias: bool = False,
         last_pool: bool = False,
         in_channels: int = 3,
+        conv_cfg: dict | None = None,
+        num_plain: int = 0,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
     ) -> None:
         super().__init__(init_cfg)
@@ -70,13 +75,16 @@ class CIFARVGG(BaseModule):
                 f'{len(widths)}.'
             )
         self.num_stages = len(widths)
-        channels = in_channels
-        for index, (width, count) in enumerate(zip(widths, counts, strict=True), start=1):
+        channels, built = in_channels, 0
+        for index, (given, count) in enumerate(zip(widths, counts, strict=True), start=1):
             stage = nn.Sequential()
-            for i in range(1, count + 1):
-                conv = nn.Conv2d(channels, width, 3, padding=1, bias=conv_bias)
+            own = [given] * count if isinstance(given, int) else given
+            for i, width in enumerate(own, start=1):
+                cfg = conv_cfg if built >= num_plain else None
+                conv = build_conv(cfg, channels, width, 3, padding=1, bias=conv_bias)
+                built += 1
                 stage.add_module(f'conv{i}', conv)
-                if with_bn:
+                if with_bn and not getattr(conv, 'ends_in_norm', False):
                     stage.add_module(f'bn{i}', nn.BatchNorm2d(width))
                 stage.add_module(f'relu{i}', nn.ReLU(inplace=True))
                 channels = width

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcompress.models.decomposed import build_conv
 from mmcompress.registry import MODELS
 
 from .upsampler import PixelShuffleUpsampler
@@ -20,13 +21,14 @@ class EDSRBlock(nn.Module):
     Args:
         width: Channels.
         res_scale: What the convolutions' output is multiplied by before it is added.
+        conv_cfg: Config of both convolutions.
     """
 
-    def __init__(self, width: int, res_scale: float = 1.0) -> None:
+    def __init__(self, width: int, res_scale: float = 1.0, conv_cfg: dict | None = None) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = build_conv(conv_cfg, width, width, 3, padding=1)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = build_conv(conv_cfg, width, width, 3, padding=1)
         self.res_scale = res_scale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +74,7 @@ class EDSR(BaseModule):
         mean: Colour that the network takes off its input and adds to its output, in their units.
             The authors' networks have two layers for it, of 12 parameters each, which never change
             and which published counts include. ``None`` leaves it to the data preprocessor.
+        conv_cfg: Config of the convolutions in blocks, see :mod:`mmcompress.models.decomposed`.
         init_cfg: mmengine's initialization config; ``None`` for PyTorch's own, as published.
 
     Attributes:
@@ -94,6 +97,7 @@ class EDSR(BaseModule):
         res_scale: float = 1.0,
         in_channels: int = 3,
         mean: Sequence[float] | None = None,
+        conv_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -105,7 +109,9 @@ class EDSR(BaseModule):
         self.has_mean = mean is not None
         self.sub_mean = nn.Identity() if mean is None else MeanShift([-value for value in mean])
         self.head = nn.Conv2d(in_channels, width, 3, padding=1)
-        self.blocks = nn.Sequential(*(EDSRBlock(width, res_scale) for _ in range(num_blocks)))
+        self.blocks = nn.Sequential(
+            *(EDSRBlock(width, res_scale, conv_cfg) for _ in range(num_blocks))
+        )
         self.fuse = nn.Conv2d(width, width, 3, padding=1)
         self.upsample = PixelShuffleUpsampler(scale, width)
         self.tail = nn.Conv2d(width, in_channels, 3, padding=1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcompress.models.decomposed import FactorConv2d, build_conv
 from mmcompress.registry import MODELS
 
 from .upsampler import PixelShuffleUpsampler
@@ -19,14 +20,20 @@ class SRResNetBlock(nn.Module):
         width: Channels.
         act: The activation between the two.
         act_last: Whether it follows the second as well.
+        conv_cfg: Config of both convolutions; those that have activations run the block's.
     """
 
-    def __init__(self, width: int, act: nn.Module, act_last: bool = False) -> None:
+    def __init__(
+        self, width: int, act: nn.Module, act_last: bool = False, conv_cfg: dict | None = None
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = build_conv(conv_cfg, width, width, 3, padding=1)
         self.bn1 = nn.BatchNorm2d(width)
         self.act = act
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = build_conv(conv_cfg, width, width, 3, padding=1)
+        for conv in (self.conv1, self.conv2):
+            if isinstance(conv, FactorConv2d):
+                conv.use_act(act)
         self.bn2 = nn.BatchNorm2d(width)
         self.act_last = act_last
 
@@ -52,6 +59,7 @@ class SRResNet(BaseModule):
         in_channels: Channels of the image.
         act_last: Whether an activation ends the residual of each block, as in the network with a
             basis of the filter basis authors.
+        conv_cfg: Config of the convolutions in blocks, see :mod:`mmcompress.models.decomposed`.
         init_cfg: mmengine's initialization config; ``None`` for PyTorch's own, as published.
 
     Raises:
@@ -69,6 +77,7 @@ class SRResNet(BaseModule):
         scale: int = 4,
         in_channels: int = 3,
         act_last: bool = False,
+        conv_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -76,7 +85,7 @@ class SRResNet(BaseModule):
         self.act = nn.PReLU()
         self.head = nn.Conv2d(in_channels, width, 9, padding=4)
         self.blocks = nn.Sequential(
-            *(SRResNetBlock(width, self.act, act_last) for _ in range(num_blocks))
+            *(SRResNetBlock(width, self.act, act_last, conv_cfg) for _ in range(num_blocks))
         )
         self.fuse = nn.Conv2d(width, width, 3, padding=1)
         self.fuse_bn = nn.BatchNorm2d(width)
