@@ -12,6 +12,7 @@ import mmcompress  # noqa: F401  (repairs old dependencies before they are impor
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
+from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.static import to_static
 
 
@@ -136,3 +137,40 @@ def test_sliced_layers_use_the_first_channels():
         torch.testing.assert_close(op(x), nn.functional.conv2d(maps, op.coefficients))
     # Each layer has a bias of its own, behind the shared filters.
     assert not ops[0].basis_bias.any()
+
+
+def test_the_authors_loss_norm():
+    """A mean for each layer, and the size of its basis; the literal kernels are sums of filters."""
+    model = dict(
+        type='mmcompress.FilterBasis',
+        architecture=dict(type='mmengine.Growing'),
+        mutator_cfg=dict(
+            type='FilterBasisMutator',
+            parse_cfg=dict(rule={'unit': ['backbone.convs']}, min_channels=8),
+        ),
+        target_pruning_ratio=0.5,
+        loss_norm=True,
+    )
+    algorithm = MODELS.build(model).double()
+    dense = MODELS.build(dict(type='mmengine.Growing')).double()
+    algorithm.load_state_dict(dense.state_dict(), strict=False)
+    apart = norms = 0.0
+    for index, conv in enumerate(dense.backbone.convs):
+        op = algorithm.architecture.backbone.convs[index]
+        basis, mixed = algorithm.architecture.backbone.convs[0].shared_basis, op.coefficients
+        b, s = basis.shape[:2]
+        kernel = torch.zeros_like(conv.weight)
+        for out in range(conv.out_channels):
+            for part in range(conv.in_channels // s):
+                for q in range(b):
+                    kernel[out, part * s : (part + 1) * s] += (
+                        mixed[out, part * b + q, 0, 0] * basis[q]
+                    )
+        apart += float(((kernel - conv.weight) ** 2).mean())
+        norms += float((basis**2).mean())
+    losses = algorithm.own_losses()
+    assert float(losses['loss_reconstruction']) == pytest.approx(apart, rel=1e-12)
+    assert float(losses['loss_norm']) == pytest.approx(0.05 * norms, rel=1e-12)
+    for wrong in (dict(loss_norm=1), dict(reconstruction=0.0), dict(norm_weight=-1.0)):
+        with pytest.raises(CompressionError, match='loss_norm|norm_weight'):
+            MODELS.build({**model, **wrong})
