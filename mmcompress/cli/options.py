@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,16 @@ class OptionAction(argparse.Action):
         """Parse the pairs."""
         from mmengine.config import DictAction
 
+        class Parser(DictAction):
+            """Leaves sums and multiples of lists, such as ``[0.5]*2+[0.4]``, to who reads them."""
+
+            @staticmethod
+            def _parse_iterable(val: str) -> Any:
+                whole = re.search(r'\]\s*[*+]|\*\s*[[(]', val)
+                return val if whole else DictAction._parse_iterable(val)
+
         try:
-            DictAction(self.option_strings, self.dest)(parser, namespace, *args)
+            Parser(self.option_strings, self.dest)(parser, namespace, *args)
         except (ValueError, AssertionError, SyntaxError) as error:
             raise argparse.ArgumentError(self, f'not key=value pairs: {error}') from None
 

@@ -14,6 +14,8 @@ from mmcompress.compat.mmrazor.units import as_ours, without_rounding
 from mmcompress.core.checks import check_ratio
 from mmcompress.core.errors import CompressionError, nearest
 
+from .rates import RATES, ratios_in_order
+
 #: Keys of a mutator's config that hold its units.
 UNIT_CONFIGS = ('channel_unit_cfg', 'filter_unit_cfg')
 
@@ -155,7 +157,8 @@ def keep_ratios(
     Args:
         target: ``None`` (keep all), a ratio for all units, a dict of ratios by unit name
             (shell wildcards allowed; a full name wins over a pattern, a later pattern over an
-            earlier one), or the path of a file from ``get_channel_units.py``.
+            earlier one), the path of a file from ``get_channel_units.py``, or a list of pruning
+            rates, see :func:`~mmcompress.core.base.rates.ratios_in_order`.
         names: Names of all units.
         key: The config key that ``target`` is the value of, for errors.
         default: Keep ratio of units that ``target`` doesn't mention.
@@ -183,6 +186,8 @@ def keep_ratios(
         }
     if not isinstance(target, dict):
         return dict.fromkeys(names, check_ratio(target, key))
+    if RATES in target:
+        return {**ratios, **ratios_in_order(target, names, key)}
     if not target:
         raise CompressionError(f'{key} is empty; it has to name at least one {kind}')
     exact = {}
