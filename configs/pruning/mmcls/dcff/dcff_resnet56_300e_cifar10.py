@@ -6,17 +6,15 @@ _base_ = [
     '../../../_base_/cls_runtime.py',
 ]
 
-# Pruning rates of the first convolution of every block; the residual streams stay.
-_rates = dict(
-    layer1=[0.7] * 2 + [0.5] * 3 + [0.3] * 2 + [0.4, 0.8],
-    layer2=[0.7] * 2 + [0.8] * 4 + [0.4] + [0.2] * 2,
-    layer3=[0.7, 0.3, 0.8, 0.4, 0.4, 0.7, 0.3, 0.4, 0.8],
+# Pruning rates of the first convolution of every block, then of the three residual streams, which
+# stay; as the authors' program takes them. The stem's unit is the first stage's stream.
+_rates = (
+    '[0.7]*2+[0.5]*3+[0.3]*2+[0.4]+[0.8]+'
+    '[0.7]*2+[0.8]*4+[0.4]+[0.2]*2+'
+    '[0.7]+[0.3]+[0.8]+[0.4]*2+[0.7]+[0.3]+[0.4]+[0.8]+'
+    '[0.0]*3'
 )
-_keep = {
-    f'backbone.{_layer}.{_block}.conv1_*': 1 - _rate
-    for _layer, _list in _rates.items()
-    for _block, _rate in enumerate(_list)
-}
+_order = ['backbone.layer*.conv1_*', 'backbone.conv1_*', 'backbone.layer[23].0.conv2_*']
 # The authors' program fuses the filters of layers that keep all of theirs too, and starts from
 # Kaiming's normal distribution by fan in, the classifier as well.
 _normal = dict(type='Kaiming', mode='fan_in')
@@ -40,6 +38,6 @@ model = dict(
         type='DCFFMutator',
         channel_unit_cfg=dict(type='DCFFUnit', default_args=dict(fuse_all=True)),
     ),
-    target_pruning_ratio=_keep,
+    target_pruning_ratio=dict(pruning_rates=_rates, order=_order),
     fuse_interval=1,
 )

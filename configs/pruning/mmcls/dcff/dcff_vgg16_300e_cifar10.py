@@ -32,11 +32,7 @@ model = dict(
         type='DCFFMutator',
         channel_unit_cfg=dict(type='DCFFUnit', default_args=dict(fuse_all=True)),
     ),
-    target_pruning_ratio={
-        'backbone.stage1.*': 0.5,
-        'backbone.stage2.*': 0.6,
-        'backbone.stage3.*': 0.65,
-        'backbone.stage[45].*': 0.15,
-    },
+    # Of each convolution, as the authors' program takes them.
+    target_pruning_ratio=dict(pruning_rates='[0.5]*2+[0.4]*2+[0.35]*3+[0.85]*6'),
     fuse_interval=1,
 )
