@@ -68,6 +68,7 @@ VERBS = {
     'export': ('export', 'exporting'),
     'get_channel_units': ('units', 'listing'),
     'get_flops': ('flops', 'image_shape'),
+    'tables': ('tables', 'tabulating'),
     'benchmark': ('bench',),
     'plot': ('plot',),
     'demo': ('demo', 'demonstration'),

@@ -20,6 +20,7 @@ VERBS = {
     'export': 'turn a trained algorithm into a static model of plain torch layers',
     'units': 'list the units of a model, or find keep ratios for a budget',
     'flops': 'count parameters and MACs, dense and compact',
+    'tables': 'count the networks of all published rows, beside the published figures',
     'bench': 'time the dense against the compact model',
     'plot': 'draw the progress of a training',
     'demo': 'train, compress, export and measure a ResNet-20 in minutes',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,13 +13,21 @@ from mmengine.analysis import FlopAnalyzer
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmcompress.core.probe.counter import PREFIX, count
 
 from .modes import evaluating
 
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.PReLU, nn.LeakyReLU)
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+"""Layers whose work some papers count by the elements that they read; norms too."""
+
 OTHER = '(other)'
 """Row of what belongs to no stage: operations in the model's own forward, bare parameters."""
+
+PRODUCTS = ('conv', 'linear', 'addmm', 'matmul', 'mm', 'bmm', 'einsum')
+"""Operators whose multiplications are by weights, by the names of mmengine."""
 
 
 def complexity(
@@ -130,6 +140,80 @@ def complexity_of_modules(
         )
         for name, module in modules.items()
     ]
+
+
+def parameters(model: nn.Module) -> dict[str, int]:
+    """``params``, the numbers that a model learns, and ``norm_params``, those of batch norms."""
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    return dict(
+        params=sum(p.numel() for p in model.parameters()),
+        norm_params=sum(p.numel() for norm in norms for p in norm.parameters()),
+    )
+
+
+def operations(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    data_samples: list | None = None,
+    mode: str = 'tensor',
+) -> dict[str, int]:
+    """The operations of a forward pass by the rules that papers count them with.
+
+    Args:
+        model: As for :func:`complexity`.
+        input_shape: As for :func:`complexity`.
+        data_samples: As for :func:`complexity`.
+        mode: As for :func:`complexity`.
+
+    Returns:
+        ``params``; ``norm_params``, those of norms; and operations by the rules of counters:
+
+        - ``mmengine``, as :func:`complexity`;
+        - ``products``, multiply-accumulates of convolutions and linear layers alone;
+        - ``biases``, as ``mmengine`` and one more for each addition of a bias;
+        - ``mmcv``, as ``biases`` and one more for each element that activations and max pools read;
+        - ``elements``, as ``products`` and one more for each element that norms, activations and
+          pools read, as often as they read it.
+    """
+    read: Counter[str] = Counter()
+
+    def count_read(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        elements = math.prod(int(n) for n in inputs[0].shape)
+        if isinstance(layer, (*ACTIVATIONS, nn.MaxPool2d)):
+            read['mmcv'] += elements
+        if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)):
+            side = layer.kernel_size
+            taken = side * side if isinstance(side, int) else math.prod(side)
+            elements = taken * math.prod(int(n) for n in output.shape)
+        read['elements'] += elements
+
+    hooks = [
+        layer.register_forward_hook(count_read)
+        for layer in model.modules()
+        if isinstance(layer, (*ACTIVATIONS, *POOLS, _BatchNorm))
+    ]
+    try:
+        flops, _ = _analyze(model, input_shape, data_samples, mode)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    products = sum(n for name, n in flops.by_operator().items() if name in PRODUCTS)
+    by_module = flops.by_module()
+    # A layer multiplies each of its outputs by as many numbers as one of its filters has.
+    added = sum(
+        by_module[PREFIX + name] / layer.weight[0].numel()
+        for name, layer in model.named_modules()
+        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None
+    )
+    total = int(flops.total())
+    return dict(
+        **parameters(model),
+        mmengine=total,
+        products=int(products),
+        biases=total + int(added),
+        mmcv=total + int(added) + read['mmcv'],
+        elements=int(products) + read['elements'],
+    )
 
 
 def _analyze(

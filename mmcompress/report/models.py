@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -17,8 +17,13 @@ from mmcompress.core.export.static import dense_part, is_sub_model, to_static
 
 from .complexity import complexity_by_stage, complexity_of_modules
 
+#: What a config may make, in the order of reports.
+NETWORKS = ('dense', 'compact', 'static')
 
-def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, nn.Module]:
+
+def dense_and_compact(
+    cfg: Config, checkpoint: str | None = None, names: Collection[str] = NETWORKS
+) -> dict[str, nn.Module]:
     """The dense model of a config as ``dense``, and ``compact`` where the config makes one.
 
     Where what is exported has other parameters than what is trained and stored (layers that share
@@ -27,22 +32,31 @@ def dense_and_compact(cfg: Config, checkpoint: str | None = None) -> dict[str, n
     Args:
         cfg: A dense model's, a method's, or that of an export.
         checkpoint: For the model of the config, whichever it is.
+        names: Those of :data:`NETWORKS` that are wanted; others are not built where that saves
+            time.
 
     Raises:
         CompressionError: If the config is wrong, or the checkpoint is of another model.
     """
+    if set(names) == {'dense'} and 'architecture' in cfg.model:
+        return dict(dense=build_architecture(dense_config(cfg), cfg.get('data_preprocessor')))
     model = build_model(cfg)
     if checkpoint is not None:
         load_into(model, checkpoint)
     preprocessor = cfg.get('data_preprocessor')
+    found: dict[str, nn.Module] = {}
     if isinstance(model, CompressionAlgorithm):
-        dense = build_architecture(dense_config(cfg), preprocessor)
+        if 'dense' in names:
+            found['dense'] = build_architecture(dense_config(cfg), preprocessor)
         counted = model.counted()
-        if counted is not None:
-            return dict(dense=dense, compact=counted, static=to_static(model))
-        return dict(dense=dense, compact=to_static(model))
+        if counted is None:
+            return dict(found, compact=to_static(model))
+        found['compact'] = counted
+        return dict(found, static=to_static(model)) if 'static' in names else found
     if is_sub_model(cfg.model):
-        return dict(dense=build_architecture(dense_part(cfg.model), preprocessor), compact=model)
+        if 'dense' in names:
+            found['dense'] = build_architecture(dense_part(cfg.model), preprocessor)
+        return dict(found, compact=model)
     return dict(dense=model)
 
 
@@ -64,18 +78,32 @@ def report(
                 f'--module: {type(model).__name__} has no module {module!r}; the nearest are '
                 f'{nearest(module, known)}'
             )
-    failures = []
-    for mode in ('tensor', 'predict'):
-        try:
-            stages = complexity_by_stage(model, shape, mode=mode)
-        except Exception as error:  # whatever a user's model raises
-            failures.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
-            continue
+
+    def count(mode: str) -> dict[str, Any]:
+        stages = complexity_by_stage(model, shape, mode=mode)
         params, macs = (sum(stage[key] for stage in stages) for key in ('params', 'macs'))
         found = dict(model=name, params=params, macs=macs, mode=mode, stages=stages)
         if modules:
             found['modules'] = complexity_of_modules(model, modules, shape, mode=mode)
         return found
+
+    return in_a_mode(model, shape, count)
+
+
+def in_a_mode(
+    model: nn.Module, shape: Sequence[int], count: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """What ``count`` returns for the first mode of a forward pass that the model runs in.
+
+    Raises:
+        CompressionError: If it runs in none.
+    """
+    failures = []
+    for mode in ('tensor', 'predict'):
+        try:
+            return count(mode)
+        except Exception as error:  # whatever a user's model raises
+            failures.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
     raise CompressionError(
         f'{type(model).__name__} does not run on an image of {shape[1]} x {shape[2]} '
         f'({failures[0]}); give another size with --shape'

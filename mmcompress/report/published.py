@@ -14,6 +14,7 @@ sources, and ``rows``. A row has these keys:
 | ``model`` | what is counted: ``compact``, ``dense`` or ``static``; see :func:`.models.networks` |
 | ``shape`` | ``(C, H, W)``, where it isn't that of the config |
 | ``module`` | the module that ``module_params`` counts |
+| ``operations`` | whether operations are counted too; of a thousand layers that takes long |
 | ``counts`` | how the published operations were counted: a key of :data:`COUNTS` |
 | ``published`` | figures as they are printed, by the names in :data:`FIGURES` |
 | ``program`` | the same figures as a run of the authors' program counts them, exactly |
@@ -38,14 +39,17 @@ import yaml
 from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError, nearest
 
-#: Figures of a row. ``flops`` are two for each multiply-accumulate; those with ``_down`` are the
-#: share in percent that is saved of the dense network's.
-FIGURES = ('params', 'macs', 'flops', 'module_params', 'macs_down', 'params_down')
+#: Figures of a row. ``weights`` are parameters without those of norms, and ``flops`` are two for
+#: each multiply-accumulate. Those with ``_down`` are the share in percent that is saved of the
+#: dense network's.
+FIGURES = ('params', 'weights', 'macs', 'flops', 'module_params', 'macs_down', 'params_down')
 #: How operations are counted, and the words for it in notes.
 COUNTS = {
     'mmengine': '',
     'products': 'multiplications of convolutions and linear layers only',
     'biases': 'each addition of a bias counts as an operation',
+    'mmcv': 'biases, activations and max pools count too, as mmcv counts',
+    'elements': 'products of layers, and each element that a norm, an activation or a pool reads',
 }
 #: Which of the networks of a config is counted.
 MODELS = ('compact', 'dense', 'static')
@@ -68,6 +72,7 @@ class Row:
     model: str | None = None
     shape: tuple[int, int, int] | None = None
     module: str | None = None
+    operations: bool = True
     counts: str = 'mmengine'
     published: Mapping[str, str] = field(default_factory=dict)
     program: Mapping[str, int] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ _COUNTS = ('params', 'macs')
 
 
 def print_table(
-    rows: list[dict[str, Any]], title: str | None = None, console: Console | None = None
+    rows: list[dict[str, Any]],
+    title: str | None = None,
+    console: Console | None = None,
+    headers: Sequence[str] | None = None,
 ) -> None:
     """Print rows as a table on the terminal.
 
@@ -26,12 +30,13 @@ def print_table(
             missing value leaves its cell empty.
         title: A line above.
         console: Where to print. Default: standard output.
+        headers: What stands above the columns. Default: their keys.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(title=title, title_justify='left')
-    for column in columns:
+    for header, column in zip(headers or columns, columns, strict=True):
         numeric = all(_is_number(row[column]) for row in rows if row.get(column) is not None)
-        table.add_column(column, justify='right' if numeric else 'left')
+        table.add_column(header, justify='right' if numeric else 'left')
     for row in rows:
         table.add_row(*(format_value(column, row.get(column)) for column in columns))
     (console or Console()).print(table)

@@ -24,6 +24,7 @@ TOOLS = {
     'export': 'export',
     'units': 'get_channel_units',
     'flops': 'get_flops',
+    'tables': 'tables',
     'bench': 'benchmark',
     'plot': 'plot',
     'demo': 'demo',
@@ -35,6 +36,7 @@ WITH_JSON = {
     'test': ['config.py'],
     'export': ['config.py', 'x.pth'],
     'flops': ['config.py'],
+    'tables': [],
     'bench': ['config.py'],
     'demo': [],
     'data crop': ['folder'],
@@ -277,3 +279,12 @@ def test_shape(name):
     needed = WITH_JSON[name]
     assert cli.parse(verb(name), [*needed, '--shape', '32', '64']).shape == [32, 64]
     assert cli.parse(verb(name), needed).shape is None
+
+
+def test_options_that_are_expressions_of_lists():
+    """They stay texts; lists are lists."""
+    words = ['a=[0.5]*2+[0.4]', 'b=[1,(2,3)]', 'c=2*[0.5]', 'd=x*y', 'e=[layer*,head]']
+    found = cli.parse(verb('flops'), ['config.py', '--cfg-options', *words]).cfg_options
+    assert found == dict(
+        a='[0.5]*2+[0.4]', b=[1, (2, 3)], c='2*[0.5]', d='x*y', e=['layer*', 'head']
+    )

@@ -13,7 +13,7 @@ from torch import nn
 
 from mmcompress.models import CIFARResNet
 from mmcompress.report import complexity, complexity_by_stage
-from mmcompress.report.complexity import complexity_of_modules
+from mmcompress.report.complexity import complexity_of_modules, operations
 
 
 class _Net(BaseModel):
@@ -202,3 +202,40 @@ model = dict(
     head=dict(type='LinearClsHead', num_classes=10, in_channels=64),
 )
 """
+
+
+class Counted(nn.Module):
+    """One of each layer that some counters count."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.act = nn.ReLU()
+        self.pool = nn.MaxPool2d(3, 2, 1)
+        self.mean = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.pool(self.act(self.norm(self.conv(x))))
+        return self.fc(self.act(self.mean(x)).flatten(1))
+
+
+def test_operations_by_the_rules_of_counters():
+    """All of them by hand, for an image of 8 x 8 pixels."""
+    products = 4 * 3 * 9 * 64 + 4 * 5
+    mmengine = products + 2 * 4 * 64 + 4 * 16
+    biases = mmengine + 4 * 64 + 5
+    model = Counted()
+    assert operations(model, (3, 8, 8)) == dict(
+        params=4 * 27 + 4 + 8 + 25,
+        norm_params=8,
+        mmengine=mmengine,
+        products=products,
+        biases=biases,
+        # The activation reads the norm's maps and the mean, the max pool the former.
+        mmcv=biases + 4 * 64 + 4 + 4 * 64,
+        # The norm, the activation twice, nine elements for each that the max pool gives, the mean.
+        elements=products + 4 * 64 + (4 * 64 + 4) + 9 * 4 * 16 + 4 * 16,
+    )
+    assert not any(layer._forward_hooks for layer in model.modules())
