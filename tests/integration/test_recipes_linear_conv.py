@@ -38,12 +38,8 @@ DENSE = [stem for stem in FILES if stem.startswith('dense_')]
 METHODS = [stem for stem in FILES if stem not in DENSE]
 VARIANTS = ('linear', 'rankratio')
 
-#: As printed, and what was counted: dense, linear, rankratio.
-PUBLISHED = {
-    'vgg11': [('9.23', 9231114), ('4.92', 4922282), ('4.65', 4654954)],
-    'resnet18': [('11.17', 11173962), ('6.03', 6029546), ('5.64', 5641386)],
-    'all-conv': [('1.37', 1369738), ('0.74', 739450), ('0.70', 696250)],
-}
+#: Networks with published counts, which are in test_tables.py.
+PUBLISHED = ('vgg11', 'resnet18', 'all-conv')
 
 #: Dense parameters of the other networks, counted from the authors' lists of layers.
 OTHERS = {'base': 399626, 'resnext29-2x64d': 9128778, 'mobilenet-v2': 2296922}
@@ -121,23 +117,14 @@ def test_a_file_a_network_and_one_more_for_each_other_published_count() -> None:
 
 
 @pytest.mark.parametrize('variant', ['linear', 'rankratio'])
-@pytest.mark.parametrize('network', PUBLISHED)
-def test_published_sizes(tool: ModuleType, network: str, variant: str) -> None:
-    """As tools/get_flops.py counts them; what is exported costs what the dense network does."""
+def test_an_export_costs_what_the_dense_network_does(tool: ModuleType, variant: str) -> None:
     get_flops = tool.module('get_flops')
-    cfg = _read(f'linear_conv_{variant}_{network}_{_epochs(network)}e_cifar10')
+    cfg = _read(f'linear_conv_{variant}_all-conv_350e_cifar10')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         models = dense_and_compact(cfg)
         shape = get_flops.image_shape(cfg, None)
         rows = {name: report(name, model, shape) for name, model in models.items()}
-    dense, linear, rankratio = PUBLISHED[network]
-    for name, (printed, counted) in (
-        ('dense', dense),
-        ('compact', linear if variant == 'linear' else rankratio),
-    ):
-        assert rows[name]['params'] == counted
-        assert f'{counted / 1e6:.2f}' == printed
-    assert rows['static']['params'] == rows['dense']['params']
+    assert rows['static']['params'] == rows['dense']['params'] > rows['compact']['params']
     assert rows['static']['macs'] == rows['dense']['macs']
 
 
