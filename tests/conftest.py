@@ -233,8 +233,8 @@ def make_runner(tmp_path):
     return make
 
 
-def _load_tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('tool', Path(__file__).with_name('tool.py'))
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f'{name}.py'))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -243,7 +243,19 @@ def _load_tool() -> ModuleType:
 @pytest.fixture(scope='session')
 def tool() -> ModuleType:
     """How to run the tools (tests are imported on their own and can't import each other)."""
-    return _load_tool()
+    return _load('tool')
+
+
+@pytest.fixture(scope='session')
+def conversion() -> ModuleType:
+    """How to convert checkpoints of literal networks."""
+    return _load('conversion')
+
+
+@pytest.fixture
+def runs(conversion: ModuleType, tmp_path: Path):
+    """Conversions into the test's folder, see ``tests/conversion.py``."""
+    return conversion.Runs(tmp_path)
 
 
 @pytest.fixture

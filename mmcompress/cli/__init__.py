@@ -18,6 +18,7 @@ VERBS = {
     'train': 'train a config; with --compress, compress its model',
     'test': 'evaluate a checkpoint',
     'export': 'turn a trained algorithm into a static model of plain torch layers',
+    'convert': "turn a checkpoint of a paper's authors, or of MMRazor, into one of ours",
     'units': 'list the units of a model, or find keep ratios for a budget',
     'flops': 'count parameters and MACs, dense and compact',
     'tables': 'count the networks of all published rows, beside the published figures',

@@ -58,6 +58,11 @@ def add_config_arguments(parser: argparse.ArgumentParser, nargs: str | None = No
     parser.add_argument(
         'config', nargs=nargs, help='a config file, or lib::config of an installed library'
     )
+    add_config_changes(parser)
+
+
+def add_config_changes(parser: argparse.ArgumentParser) -> None:
+    """What is to be changed in the config."""
     parser.add_argument(
         '--compress',
         metavar='METHOD',

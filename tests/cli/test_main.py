@@ -22,6 +22,7 @@ TOOLS = {
     'train': 'train',
     'test': 'test',
     'export': 'export',
+    'convert': 'convert',
     'units': 'get_channel_units',
     'flops': 'get_flops',
     'tables': 'tables',
@@ -35,6 +36,7 @@ TOOLS = {
 WITH_JSON = {
     'test': ['config.py'],
     'export': ['config.py', 'x.pth'],
+    'convert': ['x.pth', 'y.pth', '--from', 'dcff', '--config', 'config.py'],
     'flops': ['config.py'],
     'tables': [],
     'bench': ['config.py'],

@@ -1,4 +1,5 @@
-# DenseNet-121 for 32 x 32 images, 100 classes: a 3x3 stem, no max pool.
+# DenseNet-121 for 32 x 32 images, 100 classes: a 3x3 stem, no max pool. As the shared basis authors
+# build it, transitions have no ReLU.
 model = dict(
     type='ImageClassifier',
     backbone=dict(
@@ -7,6 +8,7 @@ model = dict(
         growth=32,
         bottleneck=True,
         compression=0.5,
+        transition_act=False,
     ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(

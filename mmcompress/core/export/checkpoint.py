@@ -33,6 +33,20 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
             factors are missing.
     """
     path = str(path)
+    content = read_safely(path)
+    if isinstance(content, dict) and 'state_dict' not in content:
+        content = {'state_dict': content}
+    if not isinstance(content, dict) or not _is_state_dict(content['state_dict']):
+        raise CompressionError(f'checkpoint: {path!r} holds no state_dict')
+    return with_weights(content, path)
+
+
+def read_safely(path: str) -> Any:
+    """What a file of tensors holds, read without running code that it may contain.
+
+    Raises:
+        CompressionError: If there is no such file, it isn't a checkpoint, or it would run code.
+    """
     local = '://' not in path
     if local and not Path(path).is_file():
         raise CompressionError(f'checkpoint: there is no file {path!r}')
@@ -52,11 +66,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # what an unpickler makes of a damaged file can be anything
         first = first_line(error, type(error).__name__)
         raise CompressionError(f'checkpoint: {path!r} is not a checkpoint ({first})') from None
-    if isinstance(content, dict) and 'state_dict' not in content:
-        content = {'state_dict': content}
-    if not isinstance(content, dict) or not _is_state_dict(content['state_dict']):
-        raise CompressionError(f'checkpoint: {path!r} holds no state_dict')
-    return with_weights(content, path)
+    return content
 
 
 def with_weights(content: Any, path: str | Path) -> Any:

@@ -102,10 +102,10 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         """A valid network before the first fuse step: the first filters of each run."""
         self.out_channels = sum(m for m, _ in self.runs)
         self.proxies = self.weight.new_zeros(self.out_channels, self.dense_channels)
-        for rows, columns in self._blocks():
+        for rows, columns in self.blocks():
             self.proxies[rows, columns].fill_diagonal_(1)
 
-    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+    def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Rows (fused filters) and columns (trained filters) of each run."""
         row = column = 0
         for m, n in self.runs:
@@ -127,11 +127,12 @@ class FusedConv2d(ConvOp, nn.Conv2d):
         Args:
             temp: Temperature ``T``.
         """
-        for mixed, (rows, columns) in zip(self.mixes, self._blocks(), strict=True):
+        for mixed, (rows, columns) in zip(self.mixes, self.blocks(), strict=True):
             if mixed:
                 m, before = rows.stop - rows.start, self.chosen[columns]
                 found = proxies(self.weight[columns], temp, m, before)
-                self.proxies[rows, columns] = found.rows
+                order = _places(self.proxies[rows, columns], before, found.chosen)
+                self.proxies[rows, columns] = found.rows if order is None else found.rows[order]
                 last = self.importance[columns]
                 self.importance[columns] = torch.where(found.separates, found.score, last)
                 self.chosen[columns] = found.chosen
@@ -172,21 +173,51 @@ class FusedConv2d(ConvOp, nn.Conv2d):
             return
         kept = [f'{prefix}{name}' for name in ('proxies', 'importance')]
         if f'{prefix}chosen' not in state and all(key in state for key in kept):
-            state[f'{prefix}chosen'] = self._chosen_by(*(state[key] for key in kept))
+            state[f'{prefix}chosen'] = self.chosen_by(*(state[key] for key in kept))
 
-    def _chosen_by(self, proxies: Tensor, importance: Tensor) -> Tensor:
+    def chosen_by(self, proxies: Tensor, importance: Tensor) -> Tensor:
         """The choice that proxies show: no filter is nearer to another than to itself."""
         chosen = torch.zeros_like(importance, dtype=torch.bool)
         if proxies.shape != self.proxies.shape:
             return chosen  # of another network; loading says so
-        for mixed, (rows, columns) in zip(self.mixes, self._blocks(), strict=True):
+        for mixed, (rows, columns) in zip(self.mixes, self.blocks(), strict=True):
             if mixed and importance[columns].any():
-                taken = chosen[columns]
-                for row in proxies[rows, columns]:
-                    # Equal filters have equal shares, and are chosen one after the other.
-                    taken[row.masked_fill(taken, -1).argmax()] = True
+                chosen[columns.start + _filters(proxies[rows, columns])] = True
         return chosen
 
     def extra_repr(self) -> str:
         """Layer arguments as for a convolution, and the number of trained filters."""
         return f'{super().extra_repr()}, filters={self.dense_channels}'
+
+
+def _filters(rows: Tensor) -> Tensor:
+    """``LongTensor[m]``: the filter that each row of proxies stands for."""
+    filters = rows.argmax(dim=1)
+    if len(filters.unique()) == len(filters):
+        return filters
+    # Equal filters have equal shares, and are chosen one after the other.
+    taken = torch.zeros_like(rows[0], dtype=torch.bool)
+    for index, row in enumerate(rows):
+        filters[index] = row.masked_fill(taken, -1).argmax()
+        taken[filters[index]] = True
+    return filters
+
+
+def _places(rows: Tensor, before: Tensor, chosen: Tensor) -> Tensor | None:
+    """Which row of new proxies each place takes, while the choice of filters stays.
+
+    Norms and later layers know filters by their places. New rows are in the order of the filters,
+    which those of a converted checkpoint need not be in.
+
+    Args:
+        rows: ``Tensor[m, n]``, the last proxies.
+        before: ``BoolTensor[n]``, their filters.
+        chosen: ``BoolTensor[n]``, the filters of the new ones.
+
+    Returns:
+        ``LongTensor[m]``; ``None`` if the choice is another one.
+    """
+    if not torch.equal(before, chosen):
+        return None
+    filters = _filters(rows)
+    return filters.argsort().argsort()

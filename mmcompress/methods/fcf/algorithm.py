@@ -130,7 +130,7 @@ class FCF(CompressionAlgorithm):
         self.mutator.cut(self.architecture, bool(self.binary))
         untrained = not self.started
         if untrained:
-            self._set_widths()
+            self.set_widths()
             self.started.fill_(True)
         else:
             self._check_widths()
@@ -228,6 +228,18 @@ class FCF(CompressionAlgorithm):
             return ''
         return 'its scalars are not binary yet; train it with stage="finetune" from here'
 
+    def set_widths(self) -> None:
+        """By magnitude, widths depend on the weights that training starts from."""
+        if self.mutator.widths != 'magnitude':
+            return
+        units = self.mutator.mutable_units
+        scores = [unit.magnitudes() for unit in units]
+        exclusive = self.mutator.threshold == 'exclusive'
+        widths = magnitude_widths(scores, self.keep_ratio, exclusive=exclusive)
+        for unit, width in zip(units, widths, strict=True):
+            divisor = unit.config.divisor
+            unit.width = max(width // divisor, 1) * divisor
+
     # Private
 
     def _check_reach(self, optim_wrapper: OptimWrapper) -> None:
@@ -277,18 +289,6 @@ class FCF(CompressionAlgorithm):
                     f'{unit.num_channels} filters, but {unit.width} in the loaded checkpoint; '
                     'both stages need the same keep ratios'
                 )
-
-    def _set_widths(self) -> None:
-        """By magnitude, widths depend on the weights that training starts from."""
-        if self.mutator.widths != 'magnitude':
-            return
-        units = self.mutator.mutable_units
-        scores = [unit.magnitudes() for unit in units]
-        exclusive = self.mutator.threshold == 'exclusive'
-        widths = magnitude_widths(scores, self.keep_ratio, exclusive=exclusive)
-        for unit, width in zip(units, widths, strict=True):
-            divisor = unit.config.divisor
-            unit.width = max(width // divisor, 1) * divisor
 
     def _before_step(self) -> None:
         rows = self.admm.pad([p.detach() for p in self.scalars])

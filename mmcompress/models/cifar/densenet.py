@@ -67,10 +67,11 @@ class ResidualTransition(nn.Module):
         return self.pool(self.conv2(self.conv1(self.relu(self.bn(x)))) + x)
 
 
-def _transition(in_channels: int, out_channels: int) -> nn.Sequential:
+def _transition(in_channels: int, out_channels: int, act: bool) -> nn.Sequential:
     chain = nn.Sequential()
     chain.add_module('bn', nn.BatchNorm2d(in_channels))
-    chain.add_module('relu', nn.ReLU(inplace=True))
+    if act:
+        chain.add_module('relu', nn.ReLU(inplace=True))
     chain.add_module('conv', nn.Conv2d(in_channels, out_channels, 1, bias=False))
     chain.add_module('pool', nn.AvgPool2d(2))
     return chain
@@ -92,6 +93,8 @@ class CIFARDenseNet(BaseModule):
         transition_reduction: ``None`` for a transition of one 1x1 convolution. A number t for two
             of them, with c / t of the c channels between, and a shortcut around both: the filter
             basis authors' ``transition_group``. It keeps all channels, so ``compression`` is 1.
+        transition_act: Whether there is a ReLU between norm and convolution of a transition; none
+            in the program of the shared basis authors.
         in_channels: Channels of the image.
         conv_cfg: Config of the 3x3 convolutions of layers, see :mod:`mmcompress.models.decomposed`.
         init_cfg: mmengine's initialization config.
@@ -112,6 +115,7 @@ class CIFARDenseNet(BaseModule):
         bottleneck: bool = False,
         compression: float = 1.0,
         transition_reduction: int | None = None,
+        transition_act: bool = True,
         in_channels: int = 3,
         conv_cfg: dict | None = None,
         init_cfg: dict | Sequence[dict] | None = INIT_CFG,
@@ -140,7 +144,7 @@ class CIFARDenseNet(BaseModule):
             if index < len(depths):
                 narrowed = int(compression * channels)
                 if transition_reduction is None:
-                    transition: nn.Module = _transition(channels, narrowed)
+                    transition: nn.Module = _transition(channels, narrowed, transition_act)
                 else:
                     transition = ResidualTransition(channels, transition_reduction)
                 self._append(f'transition{index}', transition)

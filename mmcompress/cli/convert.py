@@ -1,0 +1,87 @@
+r"""Turn a checkpoint of a paper's authors, or of MMRazor, into one of mmcompress.
+
+SRC is a file that their program wrote, CONFIG the config of ours for the same network. DST becomes
+a checkpoint that `mmcompress test CONFIG DST` evaluates and `load_from` starts from. With
+--compact, and where SRC holds no more than a compact network, DST becomes the folder of an export.
+
+The result says what has become of every key of SRC. Nothing is written unless all tensors of the
+network are there, and all tensors of SRC have a place.
+
+Example:
+    mmcompress convert --from linear_conv net_epoch_240.ckpt base.pth \
+        --config configs/pruning/mmcls/linear_conv/linear_conv_linear_base_250e_cifar10.py
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from .options import add_config_changes, add_json_argument, give_json, prints_json
+from .program import PACKAGE
+
+#: Files of methods that know a layout, by its name behind this.
+PREFIX = 'layout_'
+
+
+def layouts() -> dict[str, str]:
+    """The modules that know a layout, by its name; found by their files, nothing is imported."""
+    return {
+        file.stem.removeprefix(PREFIX): f'mmcompress.methods.{file.parent.name}.{file.stem}'
+        for file in sorted(PACKAGE.glob(f'methods/*/{PREFIX}*.py'))
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
+    parser.add_argument('source', metavar='SRC', help='the checkpoint of the other program')
+    parser.add_argument(
+        'target', metavar='DST', help='the file to write; with --compact the folder'
+    )
+    parser.add_argument(
+        '--from',
+        dest='layout',
+        required=True,
+        choices=layouts(),
+        help='whose program wrote SRC',
+    )
+    parser.add_argument('--config', required=True, help='the config of the network in SRC')
+    add_config_changes(parser)
+    parser.add_argument(
+        '--compact',
+        action='store_true',
+        help='write the exported network (compact.pth, compact.py, fix_subnet.json) to the folder '
+        'DST',
+    )
+    parser.add_argument('--overwrite', action='store_true', help='replace what is at DST')
+    add_json_argument(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Convert, and show the account."""
+    from .converting import convert
+    from .launch import results_on_stdout
+
+    with results_on_stdout():
+        result = convert(args)
+    give_json(result, args.json)
+    if not prints_json(args.json):
+        show(result)
+
+
+def show(result: dict) -> None:
+    """Print the account of all keys, and what was written."""
+    from collections import Counter
+
+    from rich.console import Console
+
+    from mmcompress.report import print_table
+
+    rows = [dict(row, shape=' x '.join(map(str, row['shape']))) for row in result['keys']]
+    print_table(rows, title=f'{result["source"]}, {result["kind"]}', console=Console())
+    counts = Counter('left out' if not row['becomes'] else 'used' for row in result['keys'])
+    for note in result['notes']:
+        print(f'note: {note}')
+    print(
+        f'{counts["used"]} of {len(rows)} tensors used, {counts["left out"]} left out; written to '
+        f'{result["target"]} ({result["form"]})'
+    )
