@@ -66,6 +66,7 @@ VERBS = {
     'train': ('train', 'training'),
     'test': ('test', 'testing'),
     'export': ('export', 'exporting'),
+    'convert': ('convert', 'converting'),
     'get_channel_units': ('units', 'listing'),
     'get_flops': ('flops', 'image_shape'),
     'tables': ('tables', 'tabulating'),

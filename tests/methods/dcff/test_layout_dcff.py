@@ -1,5 +1,7 @@
 """Checkpoints of DCFF's authors, of networks restated literally."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -224,6 +226,29 @@ def test_googlenet_of_the_recipe(runs, conversion):
     network = conversion.randomise(GoogLeNet())
     words = runs.config('pruning/mmcls/dcff/dcff_googlenet_300e_cifar10.py')
     runs.check('dcff', network, words, training(network))
+
+
+def test_the_commands_go_on_from_there(runs, call, tool, conversion):
+    """Evaluation, and training that starts with the filters that the file has chosen."""
+    network = conversion.randomise(ResNet(1, (8, 24, 48), (8, 24, 48)))
+    config, ours = tool.ROOT / tool.DEMO, runs.folder / 'ours.pth'
+    words = [config, '--work-dir', runs.folder / 'work', '--cfg-options', *tool.SMALL]
+    source = runs.save(training(network))
+    call('convert', '--from', 'dcff', source, ours, '--config', config, *words[3:])
+    printed = call('test', config, ours, '--json', *words[1:])
+    assert 0 <= json.loads(printed)['accuracy/top1'] <= 100
+    rest = ['model.temperature_start=1e4', 'optim_wrapper.optimizer.lr=0']
+    call('train', *words, f'load_from={ours}', 'train_cfg.max_epochs=1', *rest)
+    before, after = (
+        torch.load(path, weights_only=True)['state_dict']
+        for path in (ours, runs.folder / 'work' / 'epoch_1.pth')
+    )
+    name = 'architecture.backbone.layer2.0.conv1'
+    assert torch.equal(after[f'{name}.weight'], before[f'{name}.weight'])
+    assert torch.equal(after[f'{name}.chosen'], before[f'{name}.chosen'])
+    # The same filters in the same places, now as they are.
+    assert torch.equal(after[f'{name}.proxies'].argmax(1), before[f'{name}.proxies'].argmax(1))
+    assert set(after[f'{name}.proxies'].unique().tolist()) == {0, 1}
 
 
 def test_other_widths_and_depths(runs, resnet):
