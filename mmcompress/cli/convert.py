@@ -16,19 +16,8 @@ from __future__ import annotations
 
 import argparse
 
+from .layouts import layouts
 from .options import add_config_changes, add_json_argument, give_json, prints_json
-from .program import PACKAGE
-
-#: Files of methods that know a layout, by its name behind this.
-PREFIX = 'layout_'
-
-
-def layouts() -> dict[str, str]:
-    """The modules that know a layout, by its name; found by their files, nothing is imported."""
-    return {
-        file.stem.removeprefix(PREFIX): f'mmcompress.methods.{file.parent.name}.{file.stem}'
-        for file in sorted(PACKAGE.glob(f'methods/*/{PREFIX}*.py'))
-    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,8 +18,8 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.convert import Conversion, Source, kind_of, read_source
 from mmcompress.core.export.export import export
 
-from .convert import layouts
 from .launch import load_config
+from .layouts import layouts
 
 #: What stands for a network whose file has no mark of anybody's.
 PLAIN = 'a network of plain layers'

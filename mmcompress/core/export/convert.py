@@ -125,7 +125,7 @@ class Conversion:
         self.state, self.extra = source.state, source.extra
         self.model = model
         inside = isinstance(model, CompressionAlgorithm)
-        self.architecture: nn.Module = model.architecture if inside else model
+        self.architecture: Any = model.architecture if inside else model
         self.prefix = INNER if inside else ''
         self._own = self.architecture.state_dict()
         self._made: dict[str, Tensor] = {}

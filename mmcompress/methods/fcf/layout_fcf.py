@@ -66,14 +66,15 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
         else:
             conversion.plain(theirs, f'{name}.norm' if isinstance(layer, Gate) else name)
     if isinstance(model, FCF):
-        scalars = _scalars(conversion, model, ops, keys)
-        _check_cut(conversion, ops, keys, scalars)
+        _scalars(conversion, model, ops, keys)
 
 
 def loaded(conversion: Conversion, model: nn.Module) -> None:
-    """Set the widths that stage 1 found by magnitude, by the weights that it has now."""
+    """Check what removed filters are read by; set widths that are by magnitude."""
     if not isinstance(model, FCF) or not model.started:
         return
+    if model.binary:
+        _check_cut(conversion, model)
     if not all(unit.width for unit in model.mutator.units.values()):
         model.set_widths()
         conversion.notes.append(
@@ -83,8 +84,8 @@ def loaded(conversion: Conversion, model: nn.Module) -> None:
 
 def _scalars(
     conversion: Conversion, model: FCF, ops: dict[str, FactorizedConv2d], keys: dict[str, str]
-) -> dict[int, Tensor]:
-    """The scalars, by the op that has them."""
+) -> None:
+    """Give the scalars their places, by the op that has them."""
     rows = {name: _rows(conversion, theirs) for name, theirs in keys.items()}
     has_v = any(f'{theirs}.v' in conversion for theirs in keys.values())
     removed = not has_v and any(not row.all() for row in rows.values())
@@ -121,7 +122,6 @@ def _scalars(
         conversion.notes.append(f'{left} of {all_of} filters are left; the others are zero')
     elif has_v:
         conversion.notes.append('its ADMM state was not saved: rho and duals start anew')
-    return scalars
 
 
 def _rows(conversion: Conversion, theirs: str) -> Tensor:
@@ -130,22 +130,11 @@ def _rows(conversion: Conversion, theirs: str) -> Tensor:
     return torch.ones(1, dtype=torch.bool) if weight is None else weight.flatten(1).any(1)
 
 
-def _check_cut(
-    conversion: Conversion,
-    ops: dict[str, FactorizedConv2d],
-    keys: dict[str, str],
-    scalars: dict[int, Tensor],
-) -> None:
+def _check_cut(conversion: Conversion, model: FCF) -> None:
     """See that the weights that CONFIG makes zero are zero in the file."""
-    if not bool(conversion.buffers.get('binary', False)):
-        return
-    for name, op in ops.items():
-        weight = conversion.state.get(f'{keys[name]}.weight')
-        for start, source in op._sources if weight is not None else ():
-            owner: Any = source if source._owner is None else source._owner
-            gone = scalars[id(owner)].eq(0).nonzero().flatten() + start
-            if weight is not None and weight[:, gone].any():
-                conversion.refuse(
-                    f'reads filters that are gone in {keys[name]!r}, and CONFIG does not; set '
-                    'mutator_cfg.cut_inputs=False'
-                )
+    for name, op in model.architecture.named_modules():
+        if isinstance(op, FactorizedConv2d) and op.weight[:, op.inputs().eq(0)].any():
+            conversion.refuse(
+                f'reads filters that are gone in what becomes {name!r}, and CONFIG does not; set '
+                'mutator_cfg.cut_inputs=False'
+            )

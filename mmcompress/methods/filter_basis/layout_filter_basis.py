@@ -76,8 +76,9 @@ def _basis(conversion: Conversion, shared: list[tuple[str, FilterBasisConv2d, st
     first = next(name for name, layer, _, _ in shared if layer.owner is layer)
     conversion.move(copies[0], f'{first}.shared_basis', copies=copies[1:])
     value = conversion.state.get(copies[0])
-    for key in conversion.state if value is not None else ():
-        if re.fullmatch(r'basis\d?', key) and torch.equal(conversion.state[key], value):
+    for key in conversion.state:
+        on_top = re.fullmatch(r'basis\d?', key)
+        if value is not None and on_top and torch.equal(conversion.state[key], value):
             conversion.leave(key, f'a copy of {copies[0]}')
 
 

@@ -345,7 +345,7 @@ def test_what_does_not_fit(runs, conversion):
     state = ResNet().state_dict()
     for change, options, said in (
         ({}, [], "'features.1.2.body.1.weight' is missing"),
-        ({}, ['model.architecture.backbone.depth=8'], 'features.1.1.body.* has no place'),
+        ({'features.1.2.body.1.weight': torch.ones(16)}, [DEPTH], 'features.1.2.* has no place'),
         ({'features.2.1.body.0.conv.0.basis_weight': torch.ones(48, 32, 3, 3)}, [DEPTH], 'equal'),
         ({'features.0.0.weight': torch.ones(16, 3, 1, 1)}, [DEPTH], r'\(16, 3, 1, 1\).*3, 3, 3'),
     ):

@@ -388,7 +388,8 @@ def test_what_does_not_fit(runs, conversion):
     network = ResNet(SMALL, 16, 1, 2, 10)
     state = network.state_dict()
     less = {k: v for k, v in state.items() if k != 'layer2.1.coeff_conv2.weight'}
-    moved = {**state, 'layer3.1.shared_basis_2.weight': torch.zeros(64, 64, 3, 3)}
+    changed = [f'layer3.{i}.shared_basis_2.weight' for i in (1, 2)]
+    moved = {**state, **dict.fromkeys(changed, torch.zeros(64, 64, 3, 3))}
     for content, options, said in (
         (state, [], "'layer1.3.bn1.weight' is missing"),
         (less, [DEPTH], "'layer2.1.coeff_conv2.weight' is missing.*1 missing"),
