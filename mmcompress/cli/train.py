@@ -7,7 +7,7 @@ Example:
 
 A config may list several stages, which are trained one after another. There `--cfg-options
 finetune.key=value` changes the stage `finetune`, `key=value` changes all stages, and
-`model.key=value` changes the stages that compress.
+`model.key=value` changes the stages that compress. `--stage finetune` trains that stage alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         const='auto',
         help='continue from this checkpoint; without one, from the latest in the work dir',
+    )
+    parser.add_argument(
+        '--stage',
+        metavar='NAME',
+        help='train only this stage of the config, and do not export; it starts from its '
+        'load_from, or else from the last checkpoint of the stage before',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(

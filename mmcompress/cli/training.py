@@ -36,8 +36,16 @@ def train(args: argparse.Namespace) -> None:
     """
     cfg = read_config(args.config)
     stages = stages_of(args.config, cfg)
+    if args.stage and args.stage not in [stage.name for stage in stages]:
+        raise CompressionError(
+            f'--stage is {args.stage!r}; the stages of the config are '
+            f'{", ".join(repr(stage.name) for stage in stages) or "none"}'
+        )
     if stages:
         configs = stage_configs(args, stages)
+        if args.stage:
+            check(one_stage(configs, args.stage, resume=bool(args.resume))).runner().train()
+            return
         built = {name: check(own, not i) for i, (name, own) in enumerate(configs.items())}
         train_stages(configs, built, resume=bool(args.resume))
         return
@@ -167,7 +175,33 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
         cfg = load_config(stage.content, args.compress, options[stage.name])
         apply_launch(cfg, args.launcher, args.local_rank, str(folder / stage.name))
         apply_options(cfg, args.amp, args.auto_scale_lr)
-        if configs:
+        if configs and not (stage.name == args.stage and 'load_from' in options[stage.name]):
             cfg.load_from = None  # the stage before will give it
         configs[stage.name] = cfg
     return configs
+
+
+def one_stage(configs: dict[str, Config], name: str, resume: bool = False) -> Config:
+    """The config of one stage, to be trained without the others.
+
+    Args:
+        configs: Those of all stages by name, see :func:`stage_configs`.
+        name: Of the stage.
+        resume: Continue the training of this stage that is in its work dir, if there is one.
+
+    Raises:
+        CompressionError: If the stage has nothing to start from.
+    """
+    cfg, names = configs[name], list(configs)
+    cfg.resume = resume and find_latest_checkpoint(cfg.work_dir) is not None
+    if cfg.resume:
+        cfg.load_from = None
+    elif not cfg.load_from and name != names[0]:
+        before = configs[names[names.index(name) - 1]].work_dir
+        cfg.load_from = find_latest_checkpoint(before)
+        if cfg.load_from is None:
+            raise CompressionError(
+                f'--stage {name} starts from the stage before it, and {before!r} has no '
+                f'checkpoint; train that stage, or give {name}.load_from'
+            )
+    return cfg

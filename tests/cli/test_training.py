@@ -144,3 +144,34 @@ def test_an_unknown_setting_of_randomness():
     cfg = load_config('configs/demo/dense_resnet20_digits.py', cfg_options={'randomness.sed': 1})
     with pytest.raises(CompressionError, match="randomness is .*'sed'"):
         training.check(cfg)
+
+
+def test_one_stage_alone(call, tmp_path):
+    """From a dense network, then from the stage before; nothing is exported."""
+    work = tmp_path / 'work'
+    options = (*SMALL, 'model.architecture.backbone.depth=8', 'dense.model.backbone.depth=8')
+
+    def train(*words, extra=()):
+        call('train', STAGES, '--work-dir', work, *words, '--cfg-options', *options, *extra)
+
+    with pytest.raises(CompressionError, match=r"--stage finetune .*factorize' has no checkpoint"):
+        train('--stage', 'finetune')
+    assert not work.exists()
+    train('--stage', 'dense')
+    assert [path.name for path in work.iterdir()] == ['dense']
+    dense = (work / 'dense').rename(tmp_path / 'elsewhere') / 'epoch_1.pth'
+    train('--stage', 'factorize', extra=[f'factorize.load_from={dense}'])
+    train('--stage', 'finetune')
+    assert {path.name for path in work.iterdir()} == {'factorize', 'finetune'}
+    cfg = Config.fromfile(work / 'finetune' / 'fcf_resnet20_digits_finetune.py')
+    assert cfg.load_from == str(work / 'factorize' / 'epoch_1.pth')
+    train('--stage', 'finetune', '--resume')
+    assert Config.fromfile(work / 'finetune' / 'fcf_resnet20_digits_finetune.py').resume
+
+
+@pytest.mark.parametrize(
+    ('config', 'said'), [(STAGES, "'dense', 'factorize', 'finetune'"), (BASIS, 'none')]
+)
+def test_a_stage_that_is_not_there(call, config, said):
+    with pytest.raises(CompressionError, match=f"--stage is 'finetun'.* {said}"):
+        call('train', config, '--stage', 'finetun')
