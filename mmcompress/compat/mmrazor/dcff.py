@@ -4,6 +4,7 @@
 MMRazor                                mmcompress
 =====================================  ==========================================================
 ``step_freq``                          ``fuse_interval``, in what the training loop counts
+``prune_times``                        ``fuse_times``, where ``step_freq`` is 0 or missing
 ``DCFFChannelMutator``                 ``DCFFMutator``
 ``DCFFChannelUnit``                    ``DCFFUnit``; ``choice_mode`` and the like have no use
 ``ChannelAnalyzer``, ``demo_input``    ``DependencyAnalyzer``, ``input_shape``
@@ -34,7 +35,6 @@ def algorithm(args: dict[str, Any]) -> dict[str, Any]:
     """
     args = dict(args)
     for key, idle, why in (
-        ('prune_times', 0, 'step_freq says when filters are fused'),
         ('linear_schedule', False, 'widths are the final ones from the start'),
         ('is_deployed', False, '`mmcompress export` makes the deployed model'),
         ('fix_subnet', None, 'use the type sub_model'),
@@ -42,7 +42,17 @@ def algorithm(args: dict[str, Any]) -> dict[str, Any]:
         value = args.pop(key, idle)
         if value not in (idle, None):
             raise ValueError(f'{key} is {value!r}; it has to be {idle!r}: {why}')
-    if 'step_freq' in args or 'fuse_interval' not in args:
+    times = args.pop('prune_times', 0)
+    if times and (args.get('step_freq') or 0) <= 0:
+        # MMRazor wants one of the two, and its step_freq is 1 where a config doesn't say 0.
+        args.pop('step_freq', None)
+        args['fuse_times'] = times
+    elif times:
+        raise ValueError(
+            f'prune_times is {times!r} and step_freq is {args["step_freq"]!r}; both say when '
+            'filters are fused, so remove one of the two'
+        )
+    elif 'step_freq' in args or 'fuse_interval' not in args:
         args['fuse_interval'] = args.pop('step_freq', 1)
         args.setdefault('by_epoch', None)
     args['mutator_cfg'] = mutator(args.get('mutator_cfg') or {})

@@ -39,6 +39,8 @@ class DCFF(CompressionAlgorithm):
         architecture: The model to compress, or its config.
         mutator_cfg: Config of the mutator; a ``DCFFMutator`` by default.
         fuse_interval: Epochs or iterations between fuse steps.
+        fuse_times: How often filters are fused in all, at equal intervals of whole iterations,
+            instead of ``fuse_interval``.
         by_epoch: Whether ``fuse_interval`` counts epochs (passes over the data, whatever the
             training loop counts) or iterations. ``None``: what the training loop counts.
         temperature_start: ``T_s`` of Eq. 10, the temperature of the first fuse step.
@@ -58,6 +60,7 @@ class DCFF(CompressionAlgorithm):
         mutator_cfg: dict | None = None,
         *,
         fuse_interval: int = 1,
+        fuse_times: int | None = None,
         by_epoch: bool | None = True,
         temperature_start: float = 1.0,
         temperature_end: float = 1e4,
@@ -65,6 +68,13 @@ class DCFF(CompressionAlgorithm):
         **kwargs: Any,
     ) -> None:
         check_count(fuse_interval, 'fuse_interval')
+        if fuse_times is not None:
+            check_count(fuse_times, 'fuse_times')
+            if fuse_interval != 1:
+                raise CompressionError(
+                    f'fuse_times is {fuse_times!r} and fuse_interval is {fuse_interval!r}; both '
+                    'say when filters are fused, so remove one of the two'
+                )
         if not isinstance(by_epoch, (bool, type(None))):
             raise CompressionError(f'by_epoch is {by_epoch!r}; it has to be True, False or None')
         given = dict(
@@ -81,6 +91,7 @@ class DCFF(CompressionAlgorithm):
         super().__init__(architecture, mutator_cfg, **kwargs)
         start_from_scratch(self.architecture)
         self.fuse_interval = fuse_interval
+        self.fuse_times = fuse_times
         self.by_epoch = by_epoch
         self.schedule = (float(temperature_start), float(temperature_end), float(kappa))
         # Told by every checkpoint: how often, and at what temperature the filters were fused.
@@ -99,6 +110,9 @@ class DCFF(CompressionAlgorithm):
             CompressionError: If the interval is in epochs and the training loop has none.
         """
         super().tick(clock)
+        if self.fuse_times is not None:
+            self._tick_times(clock, self.fuse_times)
+            return
         by_epoch = clock.by_epoch if self.by_epoch is None else self.by_epoch
         if by_epoch:
             done, total, due = clock.epoch, clock.max_epochs, clock.starts_epoch
@@ -112,7 +126,21 @@ class DCFF(CompressionAlgorithm):
                 f'{"epochs" if by_epoch else "iterations"}: the temperature would never rise'
             )
         # Time is measured in fuse intervals; the authors' interval is one epoch.
-        temp = temperature(done / self.fuse_interval, total / self.fuse_interval, *self.schedule)
+        self._fuse_at(done / self.fuse_interval, total / self.fuse_interval)
+
+    def _tick_times(self, clock: Clock, times: int) -> None:
+        """Fuse ``times`` times in all; what is left of the iterations comes behind the last."""
+        if times > clock.max_iterations:
+            raise CompressionError(
+                f'fuse_times is {times}, but training lasts {clock.max_iterations:g} iterations'
+            )
+        step, rest = divmod(clock.iteration, int(clock.max_iterations // times))
+        if not rest and step < times:
+            self._fuse_at(step, times)
+
+    def _fuse_at(self, step: float, steps: float) -> None:
+        """Fuse at the temperature of a fuse step, counted from 0."""
+        temp = temperature(step, steps, *self.schedule)
         self.fuse(temp)
         print_log(f'DCFF: filters fused at temperature {temp:.4g}', logger='current')
 

@@ -45,6 +45,17 @@ def test_defaults_are_mmrazor_s():
     )
 
 
+@pytest.mark.parametrize('other', [{}, dict(step_freq=0), dict(step_freq=-1)])
+def test_a_number_of_fuse_steps(other):
+    found = dcff.algorithm(dict(architecture=1, prune_times=10, linear_schedule=False, **other))
+    assert found == dict(architecture=1, mutator_cfg=dict(type='DCFFMutator'), fuse_times=10)
+
+
+def test_one_of_the_two_says_when_filters_are_fused():
+    with pytest.raises(ValueError, match='prune_times is 10 and step_freq is 2'):
+        dcff.algorithm(dict(architecture=1, prune_times=10, step_freq=2))
+
+
 def test_our_own_arguments_pass():
     found = dcff.algorithm(dict(architecture=1, fuse_interval=3, by_epoch=False))
     assert (found['fuse_interval'], found['by_epoch']) == (3, False)
@@ -52,7 +63,7 @@ def test_our_own_arguments_pass():
 
 @pytest.mark.parametrize(
     ('key', 'value'),
-    [('prune_times', 10), ('linear_schedule', True), ('is_deployed', True), ('fix_subnet', 'x')],
+    [('linear_schedule', True), ('is_deployed', True), ('fix_subnet', 'x')],
 )
 def test_what_has_no_counterpart_is_an_error(key, value):
     with pytest.raises(ValueError, match=f'{key} is {value!r}'):

@@ -103,6 +103,30 @@ def test_epochs_in_a_loop_that_counts_iterations(make_runner):
     assert seen[4][1] == pytest.approx(temperature(1, 7 / 4), rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ('times', 'expected'), [(1, [0]), (3, [0, 5, 10]), (4, [0, 4, 8, 12]), (5, [0, 3, 6, 9, 12])]
+)
+def test_a_number_of_fuse_steps(make_runner, times, expected):
+    """At equal intervals of whole iterations, none in the rest of 16."""
+    seen, _ = watch(make_runner, cfg(fuse_times=times), 4)
+    assert changes(seen) == expected
+    assert seen[-1][0] == times
+    for step, iteration in enumerate(expected):
+        assert seen[iteration][1] == pytest.approx(temperature(step, times), rel=1e-6)
+
+
+def test_more_fuse_steps_than_iterations(make_runner):
+    runner = make_runner(cfg(fuse_times=17), 4, validate=False)
+    with pytest.raises(CompressionError, match='fuse_times is 17, but training lasts 16 iter'):
+        runner.train()
+
+
+@pytest.mark.parametrize(('times', 'interval'), [(0, 1), (2.5, 1), (True, 1), (4, 2)])
+def test_fuse_times_is_a_number_and_alone(times, interval):
+    with pytest.raises(CompressionError, match=f'fuse_times is {times!r}'):
+        MODELS.build(cfg(fuse_times=times, fuse_interval=interval))
+
+
 def test_an_interval_longer_than_training(make_runner):
     runner = make_runner(cfg(fuse_interval=3), 3, validate=False)
     with pytest.raises(CompressionError, match='fuse_interval is 3, but training lasts 3 epochs'):
