@@ -146,27 +146,22 @@ def test_an_unknown_setting_of_randomness():
         training.check(cfg)
 
 
-def test_one_stage_alone(call, tmp_path):
+def test_one_stage_alone(call, tmp_path, dense):
     """From a dense network, then from the stage before; nothing is exported."""
     work = tmp_path / 'work'
-    options = (*SMALL, 'model.architecture.backbone.depth=8', 'dense.model.backbone.depth=8')
 
-    def train(*words, extra=()):
-        call('train', STAGES, '--work-dir', work, *words, '--cfg-options', *options, *extra)
+    def train(stage, *options):
+        small = (*SMALL, 'model.architecture.backbone.depth=8', *options)
+        call('train', STAGES, '--work-dir', work, '--stage', stage, '--cfg-options', *small)
 
     with pytest.raises(CompressionError, match=r"--stage finetune .*factorize' has no checkpoint"):
-        train('--stage', 'finetune')
+        train('finetune')
     assert not work.exists()
-    train('--stage', 'dense')
-    assert [path.name for path in work.iterdir()] == ['dense']
-    dense = (work / 'dense').rename(tmp_path / 'elsewhere') / 'epoch_1.pth'
-    train('--stage', 'factorize', extra=[f'factorize.load_from={dense}'])
-    train('--stage', 'finetune')
+    train('factorize', f'factorize.load_from={dense}')
+    train('finetune')
     assert {path.name for path in work.iterdir()} == {'factorize', 'finetune'}
     cfg = Config.fromfile(work / 'finetune' / 'fcf_resnet20_digits_finetune.py')
     assert cfg.load_from == str(work / 'factorize' / 'epoch_1.pth')
-    train('--stage', 'finetune', '--resume')
-    assert Config.fromfile(work / 'finetune' / 'fcf_resnet20_digits_finetune.py').resume
 
 
 @pytest.mark.parametrize(

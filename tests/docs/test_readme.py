@@ -12,7 +12,7 @@ from mmcompress import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / 'README.md'
-PAGES = [README, *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [README, *sorted((ROOT / 'docs').rglob('*.md'))]
 
 
 def shell_lines(path):
