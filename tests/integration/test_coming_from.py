@@ -257,17 +257,17 @@ class Page:
         """See that a checkpoint is there."""
         if path.is_file():
             return
-        trained = path.with_name('epoch_1.pth')
-        if path.parts[0] == 'converted':
+        if path.parts[0] == 'work_dirs':
+            assert re.fullmatch(r'epoch_\d+\.pth', path.name), f'no line writes {path}'
+            trained = path.with_name('epoch_1.pth')
+            assert trained.is_file(), f'no line trains {path}'
+        else:
             # Not each network's conversion is on the page: a line for each would be tiresome.
+            assert path.parts[0] in ('converted', 'checkpoints'), f'no line writes {path}'
             trained = Path('work_dirs', Path(args.config).stem, 'epoch_1.pth')
             if dense or not trained.is_file():
                 save_random(args.config, path, dense)
                 return
-        assert re.fullmatch(r'epoch_\d+\.pth', path.name) or path.parts[0] == 'converted', (
-            f'no line writes {path}'
-        )
-        assert trained.is_file(), f'no line trains {path}'
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(trained, path)
 
