@@ -22,11 +22,13 @@ class DigitsClassification(BaseDataset):
     Args:
         split: ``'train'`` (1,397 images) or ``'test'`` (400, 40 of each class).
         img_size: Side of the square images.
+        num_classes: 10, or a multiple of it: digits of one kind then take turns between so many
+            labels, for a network that tells more classes apart.
         **kwargs: Arguments of :class:`mmengine.dataset.BaseDataset`: ``pipeline``, ``indices``,
             ``lazy_init`` and so on.
 
     Raises:
-        ValueError: If ``split`` is unknown.
+        ValueError: If ``split`` is unknown, or ``num_classes`` no multiple of 10.
 
     Example:
         >>> item = DigitsClassification('test')[0]
@@ -38,12 +40,17 @@ class DigitsClassification(BaseDataset):
         dataset_type='digits', task_name='classification', classes=CLASSES
     )
 
-    def __init__(self, split: str = 'train', img_size: int = 32, **kwargs: Any) -> None:
+    def __init__(
+        self, split: str = 'train', img_size: int = 32, num_classes: int = 10, **kwargs: Any
+    ) -> None:
         # Here and not on loading, for with lazy_init loading comes much later.
         if split not in SPLITS:
             raise ValueError(f'split={split!r} is not a split of the digits; valid: {SPLITS}.')
         self.split = split
+        if num_classes % len(CLASSES):
+            raise ValueError(f'num_classes is {num_classes!r}; it has to be a multiple of 10')
         self.img_size = img_size
+        self.num_classes = num_classes
         # There are no files, hence no prefixes to join.
         kwargs.setdefault('data_prefix', {})
         super().__init__(**kwargs)
@@ -58,6 +65,7 @@ class DigitsClassification(BaseDataset):
         glyphs, labels = load_glyphs(self.split)
         images = np.repeat(draw(glyphs, self.img_size)[..., None], 3, axis=-1)
         shape = images.shape[1:3]
+        labels = (labels + len(CLASSES) * np.arange(len(labels))) % self.num_classes
         return [
             dict(img=image, img_shape=shape, ori_shape=shape, gt_label=int(label))
             for image, label in zip(images, labels, strict=True)
