@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ from mmcompress.core.export.checkpoint import load_checkpoint_file
 
 from .exporting import export_checkpoint
 from .launch import read_config
+from .options import give_json
 from .runner import BuiltModel, ToolRunner
+
+#: What the folder ``test`` has in the end: the metrics of the exported network.
+METRICS = 'metrics.json'
 
 
 def train_stages(
@@ -63,8 +68,7 @@ def train_stages(
                 f'stage {name!r} left no checkpoint in {cfg.work_dir!r}; its '
                 'default_hooks.checkpoint has to save the last one'
             )
-    if 'architecture' in cfg.model:
-        _infer(cfg, done.checkpoint, Path(cfg.work_dir).parent)
+    _infer(cfg, done.checkpoint, Path(cfg.work_dir).parent)
 
 
 @dataclass
@@ -109,14 +113,22 @@ def last_checkpoint_of(
 
 
 def _infer(cfg: Config, checkpoint: str, folder: Path) -> None:
-    """Export the network, and evaluate what was exported."""
+    """Export the network, and evaluate what was exported; a dense one is evaluated as it is."""
     init_scope(cfg)
-    out = folder / 'export'
+    out, tested = folder / 'export', folder / 'test'
+    exports = 'architecture' in cfg.model
     if is_main_process():
-        export_checkpoint(cfg, checkpoint, out, overwrite=True)
+        (tested / METRICS).unlink(missing_ok=True)
+        if exports:
+            export_checkpoint(cfg, checkpoint, out, overwrite=True)
     barrier()
-    static = read_config(str(out / 'compact.py'))
-    static.work_dir, static.load_from = str(folder / 'test'), str(out / 'compact.pth')
+    static = copy.deepcopy(cfg)
+    if exports:
+        static, checkpoint = read_config(str(out / 'compact.py')), str(out / 'compact.pth')
+    static.work_dir, static.load_from, static.resume = str(tested), checkpoint, False
     if static.get('test_dataloader') is not None:
-        ToolRunner.from_cfg(static).test()
-    print_log(f'exported to {out}', logger='current')
+        metrics = ToolRunner.from_cfg(static).test()
+        if is_main_process():
+            give_json(metrics, str(tested / METRICS))
+    if exports:
+        print_log(f'exported to {out}', logger='current')

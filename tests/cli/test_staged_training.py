@@ -1,5 +1,6 @@
 """cli/staged_training.py: trainings one after another, and where they go on."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ def started(monkeypatch):
             cls.runs.append((cfg.work_dir.split('/')[-1], cfg.resume, cfg.load_from))
             return cls(cfg)
 
+        def test(self):
+            return dict(top1=9.0)
+
         def train(self):
             if self.runs[-1][0] not in self.silent:
                 write(self.cfg.work_dir, epoch=2)
@@ -67,6 +71,16 @@ def test_each_starts_from_the_one_before(configs, started, tmp_path):
     train_stages(configs)
     first = str(tmp_path / 'one' / 'epoch_2.pth')
     assert started.runs == [('one', False, 'dense.pth'), ('two', False, first)]
+
+
+def test_a_dense_network_is_evaluated_in_the_end(configs, started, tmp_path):
+    """As it is, there is nothing to export."""
+    configs['two'].test_dataloader = dict()
+    train_stages(configs, resume=True)
+    last = str(tmp_path / 'two' / 'epoch_2.pth')
+    assert started.runs[2:] == [('test', False, last)]
+    assert json.loads((tmp_path / 'test/metrics.json').read_text()) == dict(top1=9.0)
+    assert not (tmp_path / 'export').exists()
 
 
 def test_resuming(configs, started, tmp_path):
