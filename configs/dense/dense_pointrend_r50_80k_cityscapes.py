@@ -6,4 +6,6 @@ _base_ = [
 
 flops_shape = (3, 512, 1024)  # (C, H, W)
 
+auto_scale_lr = dict(base_batch_size=8)  # 4 GPUs x 2 images
+
 default_hooks = _base_.hooks

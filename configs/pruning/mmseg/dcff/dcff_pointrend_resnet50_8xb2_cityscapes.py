@@ -16,4 +16,6 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=160000, val_interval=16000)
 
+auto_scale_lr = dict(base_batch_size=16)  # 8 GPUs x 2 images
+
 default_hooks = dict(checkpoint=dict(interval=16000))
