@@ -72,6 +72,7 @@ VERBS = {
     'tables': ('tables', 'tabulating'),
     'benchmark': ('bench',),
     'plot': ('plot',),
+    'reproduce': ('reproduce', 'reproduction', 'smoke'),
     'demo': ('demo', 'demonstration'),
     'make_digits': ('data.digits',),
     'make_sub_images': ('data.crop', 'data.cropping'),

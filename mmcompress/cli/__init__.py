@@ -24,6 +24,7 @@ VERBS = {
     'tables': 'count the networks of all published rows, beside the published figures',
     'bench': 'time the dense against the compact model',
     'plot': 'draw the progress of a training',
+    'reproduce': 'train a published row, and set its accuracy beside the published one',
     'demo': 'train, compress, export and measure a ResNet-20 in minutes',
     'data': 'write the embedded data sets, or cut large images into sub-images',
 }
@@ -81,7 +82,7 @@ def choose(module: ModuleType, words: list[str], prog: str | None) -> str:
         sys.exit(0)
     if word in ('-h', '--help', None):
         text = [f'usage: {prog} VERB ...', '', (module.__doc__ or '').splitlines()[0], '', 'verbs:']
-        text += [f'  {name:<8} {what}' for name, what in module.VERBS.items()]
+        text += [f'  {name:<9} {what}' for name, what in module.VERBS.items()]
         text += ['', f'`{prog} VERB --help` says more']
         print('\n'.join(text), file=sys.stdout if word else sys.stderr)
         sys.exit(0 if word else 2)

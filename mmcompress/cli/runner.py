@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ class ToolRunner(Runner):
         **kwargs: Arguments of :class:`mmengine.runner.Runner`.
     """
 
+    #: Whether to leave out what mmengine logs of the environment, which takes it seconds.
+    quiet: ClassVar[bool] = False
+
     def __init__(self, *args: Any, built: BuiltModel | None = None, **kwargs: Any) -> None:
         self._built = built
         super().__init__(*args, **kwargs)
@@ -48,6 +51,11 @@ class ToolRunner(Runner):
         if self._built is not None:
             seed, diff_rank_seed = self._built.seed, False
         super().set_randomness(seed, diff_rank_seed, deterministic)
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log the environment, and the config."""
+        if not self.quiet:
+            super()._log_env(env_cfg)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model, or return the one that was built before."""

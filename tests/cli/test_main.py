@@ -28,6 +28,7 @@ TOOLS = {
     'tables': 'tables',
     'bench': 'benchmark',
     'plot': 'plot',
+    'reproduce': 'reproduce',
     'demo': 'demo',
     'data digits': 'make_digits',
     'data crop': 'make_sub_images',
@@ -40,6 +41,7 @@ WITH_JSON = {
     'flops': ['config.py'],
     'tables': [],
     'bench': ['config.py'],
+    'reproduce': [],
     'demo': [],
     'data crop': ['folder'],
 }
