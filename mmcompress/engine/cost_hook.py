@@ -24,10 +24,11 @@ STATUS = Path('/proc/self/status')
 class CostHook(Hook):
     """Writes time and memory of the steps of a training to ``cost.json`` in the work dir.
 
-    The file holds ``seconds``, one number a step without the loading of its data, and in bytes:
-    ``weights``, the parameters that are trained; ``saved``, what the first step's forward pass
-    keeps for its backward pass; ``peak``, the most main memory that the process has had up to the
-    last step, or None where the system isn't Linux.
+    The file holds ``seconds``, one number a step without the loading of its data: those of the
+    clock, or of the processor, if other programs had that in between. And in bytes: ``weights``,
+    the parameters that are trained; ``saved``, what the first step's forward pass keeps for its
+    backward pass; ``peak``, the most main memory that the process has had up to the last step, or
+    None where the system isn't Linux.
     """
 
     # Behind hooks that prepare an epoch: what these do is no part of a step.
@@ -42,7 +43,7 @@ class CostHook(Hook):
         """Start the clock."""
         if not self._seconds:
             self._saved.__enter__()
-        self._started = time.perf_counter()
+        self._started = time.perf_counter(), time.process_time()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -50,7 +51,10 @@ class CostHook(Hook):
         """Stop the clock."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # steps run on when their call is over
-        seconds = time.perf_counter() - self._started
+        clock, processor = self._started
+        seconds = time.perf_counter() - clock
+        if not torch.cuda.is_available():
+            seconds = min(seconds, time.process_time() - processor)
         if not self._seconds:
             self._saved.__exit__()
         self._seconds.append(seconds)
