@@ -127,8 +127,9 @@ def _validation_batches(cfg: Config, count: int | None) -> Iterator[Any]:
     if (count is not None and count < 1) or not loader_cfg:
         return iter(())
     try:
+        # With a seed, for samplers ask all processes for one, and only one of them exports.
         loader = ToolRunner.build_dataloader(
-            dict(loader_cfg, num_workers=0, persistent_workers=False)
+            dict(loader_cfg, num_workers=0, persistent_workers=False), seed=0
         )
     except CompressionError as error:
         print_log(f'comparing on random images only: {error}', 'current')

@@ -11,7 +11,7 @@ import mmcompress  # noqa: F401
 # isort: split
 from mmengine.config import Config
 
-from mmcompress.cli import staged_training
+from mmcompress.cli import exporting, staged_training
 from mmcompress.cli.staged_training import last_checkpoint_of, train_stages
 from mmcompress.core import CompressionError
 
@@ -162,3 +162,16 @@ def test_what_was_made_from_another_checkpoint_does_not_count(tmp_path):
     assert last_checkpoint_of(str(tmp_path), cfg, since='20260102_120000').finished
     assert last_checkpoint_of(str(tmp_path), cfg, since='20260102_115959').finished
     assert last_checkpoint_of(str(tmp_path), cfg, since='20260102_120001') is None
+
+
+def test_an_export_waits_for_no_other_process(monkeypatch):
+    """One process exports; samplers without a seed would ask the others for one."""
+
+    def sync():
+        raise AssertionError('the others are at a barrier')
+
+    monkeypatch.setattr('mmengine.dataset.sampler.sync_random_seed', sync)
+    dataset = dict(type='mmengine.RandomImages')
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    cfg = Config(dict(val_dataloader=dict(batch_size=2, dataset=dataset, sampler=sampler)))
+    assert len(list(exporting._validation_batches(cfg, 3))) == 3
