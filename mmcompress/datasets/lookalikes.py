@@ -86,7 +86,8 @@ def _coco(
     width, height = COCO
     zoom = height / CANVAS
     for part, length in LENGTHS.items():
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for index in range(length):
             scene = make_scene(SPLITS[part], index)
             image = np.zeros((height, width), np.uint8)

@@ -73,6 +73,17 @@ def test_other_sizes():
     assert DigitsClassification('test', img_size=48, indices=1)[0]['img'].shape == (48, 48, 3)
 
 
+def test_more_classes():
+    """Digits of one kind take turns between labels with the same last figure."""
+    dataset = DigitsClassification('test', num_classes=100)
+    labels = [dataset.get_data_info(index)['gt_label'] for index in range(len(dataset))]
+    assert (np.array(labels) % 10 == load_glyphs('test')[1]).all()
+    assert len({label for label in labels if label % 10 == 3}) > 5
+    assert max(labels) < 100
+    with pytest.raises(ValueError, match='num_classes is 15'):
+        DigitsClassification(num_classes=15)
+
+
 def test_categories():
     dataset = DigitsClassification('test')
     assert dataset.get_cat_ids(4) == [dataset[4]['gt_label']]
