@@ -20,7 +20,7 @@ from mmengine.device import get_device
 from mmcompress.core.errors import CompressionError
 
 from . import parse, program
-from .launch import load_config, read_config, shipped_configs
+from .launch import build_algorithm, load_config, read_config, shipped_configs
 from .public_data import check_data, move_data
 from .rows import Row, accuracy_of
 from .smoke import estimate, make_smoke, total_batch, write_data
@@ -46,14 +46,41 @@ def configs_of(row: Row, data: Path) -> dict[str, Config]:
     Raises:
         CompressionError: If the row's config is wrong.
     """
-    path = str(shipped_configs() / str(row.config))
+    path = str(row.config)
+    path = path if '::' in path else str(shipped_configs() / path)
     stages = stages_of(path) or [Stage('train', path)]
     options = options_of(stages, dict(row.options))
-    configs = {}
+    configs: dict[str, Config] = {}
     for stage in stages:
         configs[stage.name] = load_config(stage.content, row.compress, options[stage.name])
-        move_data(configs[stage.name], data)
+    if row.model == 'dense':
+        configs = _dense_stage(configs)
+    elif row.compress and _needs_weights(configs['train']):
+        configs = {'dense': load_config(path), **configs}
+    for cfg in configs.values():
+        move_data(cfg, data)
     return configs
+
+
+def _dense_stage(configs: dict[str, Config]) -> dict[str, Config]:
+    """The training of a row's dense network: a stage of its own, or as the compressed network's."""
+    for name, cfg in configs.items():
+        if 'architecture' not in cfg.model:
+            return {name: cfg}
+    cfg = next(iter(configs.values()))
+    cfg.model = cfg.model.architecture
+    return {'train': cfg}
+
+
+def _needs_weights(cfg: Config) -> bool:
+    """Whether a method can't train from scratch, and the config names no weights to start from."""
+    if cfg.get('load_from'):
+        return False
+    try:
+        build_algorithm(cfg).check_start(loads=False)
+    except CompressionError:
+        return True
+    return False
 
 
 def reproduce(row: Row, args: argparse.Namespace) -> dict[str, Any]:

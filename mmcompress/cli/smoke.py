@@ -21,11 +21,23 @@ from .public_data import kind_of, training_images
 SIZES = {
     'cifar10': (16, 4),
     'cifar100': (16, 4),
+    'svhn': (16, 4),
+    'mnist': (16, 4),
+    'fashion_mnist': (16, 4),
     'imagenet': (2, 2),
     'coco topdown': (2, 2),
     'coco': (1, 1),
     'cityscapes': (1, 1),
     'DIV2K': (1, 2),
+}
+
+#: How the digits take the place of data sets of small images.
+SMALL: dict[str, dict[str, int]] = {
+    'CIFAR10': {},
+    'CIFAR100': dict(num_classes=100),
+    'SVHN': {},
+    'MNIST': dict(img_size=28, channels=1),
+    'FashionMNIST': dict(img_size=28, channels=1),
 }
 
 #: The part of the steps of a stage that a smoke does, if these aren't more than the above.
@@ -140,14 +152,13 @@ def _make_small(cfg: Config, steps: int | None = None) -> None:
 
 
 def _shorten(dataset: ConfigDict, images: int) -> None:
-    """Take the first images only; digits in place of CIFAR."""
+    """Take the first images only; digits in place of small ones."""
     kind, _ = kind_of(dataset)
     dataset.indices = images
-    if kind in ('CIFAR10', 'CIFAR100'):
+    if kind in SMALL:
         for key in [key for key in dataset if key not in ('pipeline', 'split', 'indices')]:
             del dataset[key]
-        classes = 100 if kind == 'CIFAR100' else 10
-        dataset.update(type='mmcompress.DigitsClassification', num_classes=classes)
+        dataset.update(type='mmcompress.DigitsClassification', **SMALL[kind])
 
 
 def _halve(pipeline: list[dict[str, Any]]) -> None:

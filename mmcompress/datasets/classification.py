@@ -24,6 +24,7 @@ class DigitsClassification(BaseDataset):
         img_size: Side of the square images.
         num_classes: 10, or a multiple of it: digits of one kind then take turns between so many
             labels, for a network that tells more classes apart.
+        channels: Of the images, all equal.
         **kwargs: Arguments of :class:`mmengine.dataset.BaseDataset`: ``pipeline``, ``indices``,
             ``lazy_init`` and so on.
 
@@ -41,7 +42,12 @@ class DigitsClassification(BaseDataset):
     )
 
     def __init__(
-        self, split: str = 'train', img_size: int = 32, num_classes: int = 10, **kwargs: Any
+        self,
+        split: str = 'train',
+        img_size: int = 32,
+        num_classes: int = 10,
+        channels: int = 3,
+        **kwargs: Any,
     ) -> None:
         # Here and not on loading, for with lazy_init loading comes much later.
         if split not in SPLITS:
@@ -51,6 +57,7 @@ class DigitsClassification(BaseDataset):
             raise ValueError(f'num_classes is {num_classes!r}; it has to be a multiple of 10')
         self.img_size = img_size
         self.num_classes = num_classes
+        self.channels = channels
         # There are no files, hence no prefixes to join.
         kwargs.setdefault('data_prefix', {})
         super().__init__(**kwargs)
@@ -59,11 +66,11 @@ class DigitsClassification(BaseDataset):
         """Draw the glyphs.
 
         Returns:
-            One dict for each image: ``img`` (``uint8[img_size, img_size, 3]``, BGR with three
-            equal channels), ``img_shape``, ``ori_shape`` and ``gt_label``.
+            One dict for each image: ``img`` (``uint8[img_size, img_size, channels]``, all channels
+            equal), ``img_shape``, ``ori_shape`` and ``gt_label``.
         """
         glyphs, labels = load_glyphs(self.split)
-        images = np.repeat(draw(glyphs, self.img_size)[..., None], 3, axis=-1)
+        images = np.repeat(draw(glyphs, self.img_size)[..., None], self.channels, axis=-1)
         shape = images.shape[1:3]
         labels = (labels + len(CLASSES) * np.arange(len(labels))) % self.num_classes
         return [

@@ -211,3 +211,30 @@ def test_the_list(capsys):
         accuracy='93.4',
         config='',
     )
+
+
+def test_stages_of_rows():
+    """Dense rows train the dense network, by a stage of their own or by the recipe's schedule."""
+    (cfg,) = configs_of(find_row('dcff', 'vgg16-dense'), Path('data')).values()
+    assert cfg.model.type == 'ImageClassifier'
+    configs = configs_of(find_row('fcf', 'resnet20-dense'), Path('data'))
+    assert list(configs) == ['dense']
+    assert configs['dense'].train_cfg.max_epochs == 200
+
+
+@pytest.mark.parametrize(
+    ('row', 'stages'),
+    [
+        (('filter_basis', 'resnet18-basis'), ['dense', 'train']),
+        (('dcff', 'mobilenetv2-in1k'), ['train']),
+        (('linear_conv', 'base-mnist'), ['train']),
+    ],
+    ids=lambda value: value[-1],
+)
+def test_rows_that_a_method_file_makes(row, stages):
+    """A method that can't start from scratch is given a dense network."""
+    configs = configs_of(find_row(*row), Path('x'))
+    assert list(configs) == stages
+    assert 'architecture' in configs['train'].model
+    assert stages == ['train'] or 'architecture' not in configs['dense'].model
+    assert configs['train'].train_dataloader.dataset.data_root.startswith('x/')

@@ -17,7 +17,7 @@ def test_every_recipe_is_a_row():
     }
     rows = rows_of()
     assert recipes <= {row.config for row in rows}
-    assert all((configs / row.config).is_file() for row in rows)
+    assert all((configs / row.config).is_file() for row in rows if '::' not in row.config)
     assert len({(row.system, row.row) for row in rows}) == len(rows)
     own = [row for row in rows if not row.source]
     assert len({row.config for row in own}) == len(own)

@@ -104,8 +104,8 @@ def test_a_recipe_from_scratch_has_no_dense_stage():
 
 
 def test_data_that_have_no_lookalike():
-    with pytest.raises(CompressionError, match=r"--smoke: .*'svhn'.*cifar10"):
-        make_smoke({'train': recipe(dict(max_epochs=3), kind='SVHN', root='data/svhn')})
+    with pytest.raises(CompressionError, match=r"--smoke: .*'voc'.*cifar10"):
+        make_smoke({'train': recipe(dict(max_epochs=3), kind='VOC', root='data/voc')})
 
 
 def test_an_estimate(tmp_path):
