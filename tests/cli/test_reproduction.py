@@ -142,6 +142,23 @@ def test_slurm(data, trained, tmp_path, monkeypatch):
     assert command[5] == str(tmp_path / 'work/seed0')
 
 
+def test_a_cpu(data, trained, tmp_path, monkeypatch, capsys):
+    """It is said how long that takes, by a smoke: twice as long with two seeds."""
+
+    def smoke(row, args):
+        assert (args.smoke, args.seeds) == (True, [0])
+        assert args.work_dir == str(tmp_path / 'work/smoke')
+        return dict(estimate=dict(hours=60.0))
+
+    monkeypatch.setattr(reproduction, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(reproduction, 'reproduce', smoke)
+    words = ('--data', data, '--work-dir', tmp_path / 'work', '--seeds', 0, 1)
+    reproduce(ROW, arguments(*words))
+    assert 'no GPU' in (said := capsys.readouterr().err)
+    assert 'about 5 days' in said
+    assert len(trained.calls) == 2
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
