@@ -212,7 +212,7 @@ def measure_files(args: argparse.Namespace) -> dict[str, Any]:
     if args.shape:
         image = torch.randn(1, *image_shape(cfg, args.shape))
     else:
-        preprocessor = build_model(cfg).data_preprocessor
+        preprocessor: Any = build_model(cfg).data_preprocessor
         image = torch.from_numpy(next(Calibration(cfg, 1).images(preprocessor)))
     rows = []
     for threads in args.threads:

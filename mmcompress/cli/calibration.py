@@ -37,9 +37,10 @@ class Calibration:
             dataset=calibration_dataset(cfg),
             sampler=dict(type='DefaultSampler', shuffle=False),
         )
-        self.dataset = ToolRunner.build_dataloader(loader).dataset
-        count = min(count, len(self.dataset))
-        self.indices = np.linspace(0, len(self.dataset) - 1, count).round().astype(int).tolist()
+        dataset: Any = ToolRunner.build_dataloader(loader).dataset
+        self.dataset = dataset
+        count = min(count, len(dataset))
+        self.indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
 
     def images(self, data_preprocessor: nn.Module) -> Iterator[np.ndarray]:
         """The images, each ``float32[1, C, H, W]``.

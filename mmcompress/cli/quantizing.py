@@ -83,13 +83,14 @@ class Quantization:
             CompressionError: If the file can't be quantized; nothing is written then.
         """
         good = None
-        if self.options.max_drop is not None:
+        most = self.options.max_drop
+        if most is not None:
             before = self._metrics(source, data_preprocessor)
             name = main_metric(before)
 
             def good(path: Path) -> bool:
                 after = self._metrics(path, data_preprocessor)[name]
-                return drop_in_points(before[name], after) <= self.options.max_drop
+                return drop_in_points(before[name], after) <= most
 
         with progress_bar() as bar:
 

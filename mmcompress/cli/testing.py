@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -92,11 +93,12 @@ def metrics_of(cfg: Config, model: BaseModel) -> dict[str, float]:
     loader_cfg = dict(cfg.test_dataloader, num_workers=0, persistent_workers=False)
     loader = ToolRunner.build_dataloader(loader_cfg)
     evaluator = Evaluator(cfg.test_evaluator)
-    evaluator.dataset_meta = getattr(loader.dataset, 'metainfo', None)
+    dataset: Any = loader.dataset
+    evaluator.dataset_meta = getattr(dataset, 'metainfo', None)
     model.eval()
     for batch in loader:
         evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
-    return evaluator.evaluate(len(loader.dataset))
+    return evaluator.evaluate(len(dataset))
 
 
 def checkpoint_of(cfg: Config, given: str | None, model: nn.Module) -> str | None:

@@ -9,6 +9,7 @@ import ast
 import fnmatch
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from typing import cast
 
 from mmcompress.core.errors import CompressionError, nearest
 
@@ -34,7 +35,7 @@ def parse_rates(text: str | Sequence[float], key: str = RATES) -> list[float]:
     """
     if isinstance(text, str):
         try:
-            value = _value(ast.parse(text.strip(), mode='eval').body)
+            value: object = _value(ast.parse(text.strip(), mode='eval').body)
         except (SyntaxError, ValueError, RecursionError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else error
             raise CompressionError(
@@ -46,7 +47,8 @@ def parse_rates(text: str | Sequence[float], key: str = RATES) -> list[float]:
     if not isinstance(value, list) or not value:
         raise CompressionError(f'{key} is {text!r}; it has to be a list of rates')
     for rate in value:
-        if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 <= rate < 1:
+        number = isinstance(rate, Real) and not isinstance(rate, bool)
+        if not number or not 0 <= rate < 1:
             raise CompressionError(
                 f'{key} has {rate!r}; a pruning rate is a number of at least 0 and below 1'
             )
@@ -56,7 +58,7 @@ def parse_rates(text: str | Sequence[float], key: str = RATES) -> list[float]:
 def _value(node: ast.AST) -> list | float:
     """The list or number that a part of an expression stands for."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value
+        return cast(float, node.value)
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mult)):

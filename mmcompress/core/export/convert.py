@@ -124,9 +124,10 @@ class Conversion:
         self.source = source
         self.state, self.extra = source.state, source.extra
         self.model = model
-        inside = isinstance(model, CompressionAlgorithm)
-        self.architecture: Any = model.architecture if inside else model
-        self.prefix = INNER if inside else ''
+        self.architecture: Any = model
+        self.prefix = ''
+        if isinstance(model, CompressionAlgorithm):
+            self.architecture, self.prefix = model.architecture, INNER
         self._own = self.architecture.state_dict()
         self._made: dict[str, Tensor] = {}
         self._rows: dict[str, dict[str, Any]] = {}

@@ -279,6 +279,7 @@ def output_names(model: nn.Module, kind: str, output: Any) -> list[str]:
     """
     if kind == 'features':
         return _numbered('features', output)
+    part: Any
     for part in (model, getattr(model, 'head', None), getattr(model, 'bbox_head', None)):
         names: tuple[str, ...] = ()
         for base in type(part).__mro__:

@@ -140,7 +140,8 @@ def normalisation(model: nn.Module) -> tuple[Any, Any, bool | None]:
         Two lists, or ``None`` twice; and ``None`` where the order stays as it was loaded.
     """
     preprocessor: Any = getattr(model, 'data_preprocessor', None)
-    mean, std = (getattr(preprocessor, key, None) for key in ('mean', 'std'))
+    mean: Any = getattr(preprocessor, 'mean', None)
+    std: Any = getattr(preprocessor, 'std', None)
     if mean is not None:
         mean = [round(float(value), 4) for value in mean.flatten()]
         if isinstance(std, (int, float)):

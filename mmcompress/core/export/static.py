@@ -75,6 +75,7 @@ def sub_model(
 
 def forget_starts(model: nn.Module) -> None:
     """Take the ``init_cfg`` from a model and all of its parts, in place."""
+    module: Any
     for module in model.modules():
         if hasattr(module, 'init_cfg'):
             module.init_cfg = None

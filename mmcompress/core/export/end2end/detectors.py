@@ -314,7 +314,8 @@ class OneStage(Detector):
         if self.yolox:
             found = yolox_candidates(head, outputs, self.cfg)
         else:
-            found = dense_candidates(head, outputs, self.cfg, tuple(images.shape[2:]))
+            height, width = images.shape[2:]
+            found = dense_candidates(head, outputs, self.cfg, (height, width))
         return found.best(self.cfg.nms, self.most)
 
 
@@ -343,15 +344,18 @@ class TwoStage(Detector):
         if not made_by(roi.bbox_head, '_predict_by_feat_single', 'mmdet.BBoxHead'):
             raise unsupported(roi.bbox_head)
         check_nms(rpn.test_cfg.get('nms'), 'test_cfg.rpn.nms')
-        self.proposals = limit(rpn.test_cfg)
-        if self.proposals is None:
+        proposals = limit(rpn.test_cfg)
+        if proposals is None:
             raise unsupported('test_cfg.rpn.max_per_img', 'it has to be above 0')
+        self.proposals = proposals
         self.crops = Crops(roi.bbox_roi_extractor)
         self.finish(roi.test_cfg, 'test_cfg.rcnn.nms')
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map ``Tensor[N, 3, H, W]`` to boxes, scores and labels."""
-        rpn, roi, size = self.model.rpn_head, self.model.roi_head, tuple(images.shape[2:])
+        rpn, roi = self.model.rpn_head, self.model.roi_head
+        height, width = images.shape[2:]
+        size = height, width
         features = self.model.extract_feat(images)
         found = dense_candidates(rpn, rpn(features), rpn.test_cfg, size, labels_are_levels=True)
         boxes, scores, labels = found.best(rpn.test_cfg.nms, self.proposals)

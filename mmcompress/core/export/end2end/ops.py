@@ -11,8 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from onnxscript import opset18 as op
+from onnxscript import opset18
 from torch import Tensor
+
+# By its types, a constant may be of any kind, but most operators take only one: no type checker
+# can accept a graph that is written with it.
+op: Any = opset18
 
 #: Marks a candidate that is none. Lower than any score, which is a probability.
 NO_SCORE = -1.0

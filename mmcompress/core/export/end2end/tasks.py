@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -108,6 +109,7 @@ class Pose(EndToEnd):
         codec = getattr(model.head, 'decoder', None)
         if codec is None:
             raise unsupported(model.head, 'it has no decoder')
+        self.decode: Callable[[Any], tuple[Tensor, ...]]
         if made_by(codec, 'decode', 'mmpose.MSRAHeatmap') and not codec.unbiased:
             self.decode = self._heatmaps
         elif made_by(codec, 'decode', 'mmpose.SimCCLabel') and not codec.use_dark:
