@@ -62,7 +62,7 @@ METHODS = dict(
     filter_basis='filter_basis_resnet20_digits_finetune.py',
     shared_basis='shared_basis_resnet20_digits_finetune.py',
     linear_conv='linear_conv_resnet20_digits_finetune.py',
-    magnitude='l1_resnet20_digits_finetune.py',
+    magnitude='magnitude_resnet20_digits_finetune.py',
 )
 MB = 1e6
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
@@ -131,7 +131,7 @@ def export(
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     # What the parts of the model are looked up in.
-    subnet['scope'] = dense_cfg.get('_scope_') or cfg.get('default_scope') or 'mmengine'
+    subnet['scope'] = dense_cfg.get('_scope_') or cfg.get('default_scope') or _current_scope()
     content: dict[str, Any] = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
     state = {key: value.cpu() for key, value in static.state_dict().items()}
     specs: dict[str, dict[str, Any]] = {}
@@ -309,9 +309,17 @@ def _is_of_method(hook: Any) -> bool:
     return isinstance(hook, dict) and hook.get('type') in METHOD_HOOKS
 
 
+def _current_scope() -> str:
+    current = DefaultScope.get_current_instance()
+    return 'mmengine' if current is None else current.scope_name
+
+
 def _rebuild(folder: Path) -> BaseModel:
     """Build the model from an export's files, as a user would."""
     cfg = Config.fromfile(folder / 'compact.py')
-    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
+    model_cfg = dict(cfg.model)
+    if model_cfg.get('data_preprocessor') is None:
+        model_cfg['data_preprocessor'] = cfg.get('data_preprocessor')
+    model = MODELS.build(model_cfg)
     load_into(model, folder / 'compact.pth')
     return model.eval()

@@ -63,7 +63,9 @@ BOTH = {
     'reconstruction': (
         dict(target_pruning_ratio=0.5, reconstruction=-1), ['reconstruction is -1', 'at least 0'],
     ),
-    'unknown argument': (dict(target_pruning_ratio=0.5, recon=1), ["'recon'"]),
+    'unknown argument': (
+        dict(target_pruning_ratio=0.5, recon=1), ['model.recon ', "'reconstruction'"],
+    ),
     'mutator of channels': (
         dict(target_pruning_ratio=0.5, mutator_cfg=dict(type='DCFFMutator')),
         ["mutator_cfg.type is 'DCFFMutator'", "Basis"],

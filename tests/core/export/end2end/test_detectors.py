@@ -40,15 +40,6 @@ DETECTORS = {
         dict(FPN, **HEAD, **TEST),
         {'bbox_head.retina_cls': 2.0, 'bbox_head.retina_reg': 0.3},
     ),
-    'fcos': (
-        'mmdet::fcos/fcos_r18_fpn_gn-head-center-normbbox-centeronreg-giou_8xb8-amp-lsj-200e_coco.py',
-        dict(FPN, **HEAD, **TEST, bbox_head__norm_cfg=None),
-        {
-            'bbox_head.conv_cls': 2.0,
-            'bbox_head.conv_reg': 2.0,
-            'bbox_head.conv_centerness': 1.0,
-        },
-    ),
     'yolox': (
         'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
         dict(
