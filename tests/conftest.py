@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -286,3 +287,12 @@ def trained(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *tool.SMALL,
     )
     return work_dir
+
+
+@pytest.fixture(autouse=True)
+def _no_process_group_is_left() -> Iterator[None]:
+    """Tools that run in this process end it when they are one of several: leave no group behind."""
+    yield
+    distributed = sys.modules.get('torch.distributed')
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -13,7 +13,7 @@ from typing import Any
 import torch.distributed
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.dist import is_distributed
+from mmengine.dist import get_world_size
 from mmengine.logging import MMLogger
 from mmengine.utils import get_installed_path, import_modules_from_strings
 
@@ -41,7 +41,7 @@ def run(main: Callable[[], Any]) -> None:
         sys.stdout.flush()
         print(f'error: {error}', file=sys.stderr)
         status = 2
-    if is_distributed():
+    if get_world_size() > 1:
         _leave_group(status)
     sys.exit(status)
 
