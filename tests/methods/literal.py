@@ -60,6 +60,47 @@ class ResNet(nn.Module):
         return self.fc(self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3)))
 
 
+def nothing(*_):
+    return 0
+
+
+def train(
+    network,
+    optimizer,
+    batches,
+    epochs,
+    extra=nothing,
+    before_epoch=nothing,
+    before_step=nothing,
+    after_step=nothing,
+    after_epoch=nothing,
+):
+    """The loop of all programs; the learning rate is a tenth from the fourth epoch on.
+
+    ``extra()`` is a loss besides the cross entropy. What else a program does is called with the
+    number of the epoch, or of the step.
+
+    Returns:
+        The losses of all steps.
+    """
+    rate = optimizer.param_groups[0]['lr']
+    losses = []
+    for epoch in range(epochs):
+        optimizer.param_groups[0]['lr'] = rate if epoch < 3 else rate / 10
+        network.train()
+        before_epoch(epoch)
+        for images, labels in batches:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(images), labels) + extra(len(losses))
+            loss.backward()
+            before_step(len(losses))
+            optimizer.step()
+            after_step(len(losses))
+            losses.append(loss.item())
+        after_epoch(epoch)
+    return losses
+
+
 def own_name(name):
     """What mmcompress calls a parameter or buffer, in the tests' network."""
     inside = name if name.split('.')[0] == 'fc' else f'backbone.{name}'

@@ -4,11 +4,17 @@ Nothing of mmcompress is used. What is ascending here (rows of proxies) is in an
 authors' program, which relabels channels.
 """
 
+import importlib.util
 import math
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+_spec = importlib.util.spec_from_file_location('literal', Path(__file__).parents[1] / 'literal.py')
+literal = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(literal)
 
 
 class Fuse(nn.Module):
@@ -113,25 +119,13 @@ def theirs(start, batches, held_out, epochs, rates):
     """
     network = ResNet(1, rates)
     with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            tensor.copy_(start[own_name(name)])
+        literal.take(network, start)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]['lr'] = 0.1 if epoch < 3 else 0.01
-        network.train()
-        network.fuse(epoch, epochs)
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images), labels)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-    return losses, {own_name(name): tensor for name, tensor in network.state_dict().items()}
-
-
-def own_name(name):
-    return f'architecture.{name}' if name.startswith('fc') else f'architecture.backbone.{name}'
+    losses = literal.train(
+        network, optimizer, batches, epochs, before_epoch=lambda epoch: network.fuse(epoch, epochs)
+    )
+    state = network.state_dict()
+    return losses, {literal.own_name(name): tensor for name, tensor in state.items()}
 
 
 def case(rates):

@@ -82,20 +82,14 @@ def factorize(start, batches, held_out, epochs):
     network, layers = network_of(start)
     admm = [ADMM(layer, int(layer.out_channels * (1 - 0.25)), **SETTING) for layer in layers]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]['lr'] = 0.1 if epoch < 3 else 0.01
-        network.train()
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images), labels)
-            loss.backward()
-            for layer in admm:
-                layer.before()
-            optimizer.step()
-            for layer in admm:
-                layer.after()
-            losses.append(loss.item())
+    losses = literal.train(
+        network,
+        optimizer,
+        batches,
+        epochs,
+        before_step=lambda _: [layer.before() for layer in admm],
+        after_step=lambda _: [layer.after() for layer in admm],
+    )
     # Rows of ours are padded to the longest.
     duals = {
         f'admm.{name}': nn.utils.rnn.pad_sequence([getattr(layer, name) for layer in admm], True)
@@ -123,17 +117,9 @@ def finetune(start, batches, held_out, epochs, choose):
         layer.v.requires_grad_(False).fill_(1)
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=1e-2)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]['lr'] = 0.01 if epoch < 3 else 0.001
-        network.train()
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images), labels)
-            loss.backward()
-            optimizer.step()
-            zero(layers, removed)
-            losses.append(loss.item())
+    losses = literal.train(
+        network, optimizer, batches, epochs, after_step=lambda _: zero(layers, removed)
+    )
     # Ours keeps the weights of removed filters, and multiplies them by zero.
     ends = end_of(network)
     return losses, {k: ends[k] for k in ends if '.bn' in k or '.fc' in k or '.shortcut' in k}

@@ -71,16 +71,7 @@ def theirs(start, batches, held_out, epochs, between):
             names[name] = literal.own_name(name)
     network.load_state_dict({name: start[own] for name, own in names.items()})
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]['lr'] = 0.1 if epoch < 3 else 0.01
-        network.train()
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images), labels)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+    losses = literal.train(network, optimizer, batches, epochs)
     state = network.state_dict()
     assert math.isfinite(losses[-1])
     return losses, {own: state[name] for name, own in names.items()}

@@ -3,9 +3,16 @@
 Nothing of mmcompress is used.
 """
 
+import importlib.util
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+_spec = importlib.util.spec_from_file_location('literal', Path(__file__).parents[1] / 'literal.py')
+literal = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(literal)
 
 INTERVAL, STEP, TARGET = 7, 0.02, 0.4  # of masks
 #: Channels, filters, kernel, stride, groups.
@@ -76,44 +83,39 @@ class Network(nn.Module):
         return loss
 
 
-def own_name(name):
-    return f'architecture.{name}' if name.startswith('fc') else f'architecture.backbone.{name}'
-
-
 def theirs(start, batches, held_out, epochs, variant):
     network = Network(variant).double()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             # Of one set of filters, whatever the groups.
-            tensor.copy_(start[own_name(name)].reshape(tensor.shape))
+            tensor.copy_(start[literal.own_name(name)].reshape(tensor.shape))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]['lr'] = 1e-3 if epoch < 3 else 1e-4
-        network.train()
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images), labels)
-            if len(losses) % 10 == 9:
-                loss = loss + network.similarity()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+
+    def evaluate(_):
         network.eval()
         with torch.no_grad():
             for images, _ in held_out:
                 network(images)
+
+    losses = literal.train(
+        network,
+        optimizer,
+        batches,
+        epochs,
+        extra=lambda step: network.similarity() if step % 10 == 9 else 0,
+        after_epoch=evaluate,
+    )
     ends = {}
     for name, tensor in network.state_dict().items():
         # The gradient of a bias in front of a norm is rounding, which Adam enlarges.
         if not (name.startswith('conv') and name.endswith('bias')) and 'running_mean' not in name:
             one_set = name.endswith(('combination', 'left', 'right'))
-            ends[own_name(name)] = tensor[None] if one_set else tensor
+            ends[literal.own_name(name)] = tensor[None] if one_set else tensor
     for name, layer in network.named_modules():
         if isinstance(layer, Conv) and variant == 'sparse':
             assert 0 < layer.mask.mean() < 1
-            ends[own_name(f'{name}.mask')] = layer.mask[None]
-            ends[own_name(f'{name}.threshold')] = torch.tensor(layer.threshold).double()
+            ends[literal.own_name(f'{name}.mask')] = layer.mask[None]
+            ends[literal.own_name(f'{name}.threshold')] = torch.tensor(layer.threshold).double()
     return losses, ends
 
 

@@ -7,7 +7,6 @@ import importlib.util
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 _spec = importlib.util.spec_from_file_location('literal', Path(__file__).parents[1] / 'literal.py')
@@ -100,16 +99,9 @@ def theirs(start, batches, held_out, epochs, double, unique):
         for name, tensor, order in network.tensors():
             tensor.copy_(turned(start[name], *order) if order else start[name])
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
-    losses = []
-    for epoch in range(epochs):
-        optimizer.param_groups[0]['lr'] = 0.1 if epoch < 3 else 0.01
-        network.train()
-        for images, labels in batches:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images), labels) + 10 * network.similarity(unique)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+    losses = literal.train(
+        network, optimizer, batches, epochs, extra=lambda _: 10 * network.similarity(unique)
+    )
     ends = {}
     for name, tensor, order in network.tensors():
         # Back: as many maps as are not shared come first.
