@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterable
 from numbers import Real
@@ -25,6 +26,19 @@ def one_of(value: Any, names: Iterable[str], key: str) -> str:
     if value not in names:
         raise CompressionError(f'{key} is {value!r}; it has to be one of {", ".join(names)}')
     return value
+
+
+def check_installed(packages: Iterable[str], key: str) -> None:
+    """See that packages can be imported, without doing so.
+
+    Raises:
+        CompressionError: If one is missing.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CompressionError(
+            f'{key}: {", ".join(missing)} cannot be imported; `pip install {" ".join(missing)}`'
+        )
 
 
 def check_count(value: Any, key: str) -> int:

@@ -9,7 +9,6 @@ are unsigned and asymmetric, one scale for each tensor.
 from __future__ import annotations
 
 import copy
-import importlib.util
 import itertools
 import math
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError, nearest
 
 from .onnx import INPUT
@@ -40,11 +40,7 @@ def check_packages() -> None:
     Raises:
         CompressionError: If a package is missing.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CompressionError(
-            f'--int8: {", ".join(missing)} cannot be imported; `pip install {" ".join(missing)}`'
-        )
+    check_installed(PACKAGES, '--int8')
 
 
 class Quantizer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import inspect
 import io
 import itertools
@@ -23,7 +22,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from mmcompress.core.checks import one_of
+from mmcompress.core.checks import check_installed, one_of
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.probe.probe import seeded, tensors_in
 
@@ -189,11 +188,7 @@ def check_packages() -> None:
     Raises:
         CompressionError: If a package is missing.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CompressionError(
-            f'onnx: {", ".join(missing)} cannot be imported; `pip install {" ".join(missing)}`'
-        )
+    check_installed(PACKAGES, 'onnx')
 
 
 class Graph:

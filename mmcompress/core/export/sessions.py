@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from mmcompress.core.errors import CompressionError
+from mmcompress.core.checks import check_installed
 
 #: What the images are called in every file.
 INPUT = 'images'
@@ -110,5 +109,4 @@ def check_openvino() -> None:
     Raises:
         CompressionError: If it isn't.
     """
-    if importlib.util.find_spec('openvino') is None:
-        raise CompressionError('openvino: it cannot be imported; `pip install openvino`')
+    check_installed(['openvino'], 'openvino')
