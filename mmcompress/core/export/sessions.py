@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from mmcompress.core.checks import check_installed
+
+if TYPE_CHECKING:
+    import openvino
 
 #: What the images are called in every file.
 INPUT = 'images'
@@ -71,13 +76,11 @@ def openvino_session(path: str | Path, threads: int | None = None) -> Session:
         CompressionError: If OpenVINO is not installed.
     """
     check_openvino()
-    import openvino
-
     # By itself it calculates in 16 bits where a CPU can.
     config: dict[str, object] = dict(INFERENCE_PRECISION_HINT='f32')
     if threads:
         config['INFERENCE_NUM_THREADS'] = threads
-    built = openvino.Core().compile_model(str(path), 'CPU', config)
+    built = _core().compile_model(str(path), 'CPU', config)
     names = [output.get_any_name() for output in built.outputs]
 
     def run(images: Tensor) -> list[np.ndarray]:
@@ -85,6 +88,19 @@ def openvino_session(path: str | Path, threads: int | None = None) -> Session:
         return [found[output] for output in built.outputs]
 
     return Session(run, names)
+
+
+@cache
+def _core() -> openvino.Core:
+    """OpenVINO itself, once for the life of the process.
+
+    Each one gives the thread a signal stack of its own, and gives the former one back at its end.
+    Of two that end in the order in which they began, the second gives back the freed stack of the
+    first. The next signal then ends the process, and the end of a child process is a signal.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def write_openvino(onnx_file: str | Path, xml: str | Path) -> None:

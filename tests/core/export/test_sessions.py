@@ -1,6 +1,8 @@
 """Two runtimes behind one call."""
 
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,3 +50,28 @@ def test_without_openvino(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(CompressionError, match='openvino.*pip install openvino'):
         check_openvino()
+
+
+SIGNALS = """
+import faulthandler, signal, subprocess, sys
+import torch
+from mmcompress.core.export.sessions import openvino_session
+
+faulthandler.enable()
+first, second = (openvino_session(sys.argv[1], 1) for _ in range(2))
+images = torch.zeros(1, 3, 8, 8)
+assert (first(images)[0] == second(images)[0]).all()
+del first
+del second
+heard = []
+signal.signal(signal.SIGCHLD, lambda *_: heard.append(1))
+subprocess.run(['true'])
+print(len(heard))
+"""
+
+
+def test_signals_are_heard_after_sessions_end(tmp_path):
+    export_onnx(Two(), tmp_path / 'a.onnx', (3, 8, 8))
+    words = [sys.executable, '-c', SIGNALS, str(tmp_path / 'a.onnx')]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, '1\n'), done.stderr
