@@ -52,7 +52,7 @@ def test_bad_arguments(tool, monkeypatch, arguments, expected):
 
 def test_without_osqp(tool, tmp_path):
     (tmp_path / 'osqp.py').write_text("raise ModuleNotFoundError('as if it were not there')\n")
-    done = tool.run_tool('benchmark_projection', PYTHONPATH=str(tmp_path))
+    done = tool.run_alone('benchmark_projection', PYTHONPATH=str(tmp_path))
     assert done.returncode == 2, done.stderr[-2000:]
     assert 'Traceback' not in done.stderr
     [error] = [line for line in done.stderr.splitlines() if line.startswith('error: ')]

@@ -217,7 +217,7 @@ def test_one_sentence(
         filled[1:1] = ['--work-dir', str(out)] if script == 'train' else []
         filled += ['--work-dir', str(out)] if script == 'test' else []
     if name in AS_A_USER:
-        done = tool.run_tool(script, *filled, PYTHONPATH=files['tmp'])
+        done = tool.run_alone(script, *filled, PYTHONPATH=files['tmp'])
         status, text, said = done.returncode, done.stdout, done.stderr
     else:
         monkeypatch.chdir(tool.ROOT)
