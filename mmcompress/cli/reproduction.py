@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
@@ -17,6 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from mmcompress.core.base.build import whole_architecture
 from mmcompress.core.errors import CompressionError
 
 from . import parse, program
@@ -68,7 +70,7 @@ def _dense_stage(configs: dict[str, Config]) -> dict[str, Config]:
         if 'architecture' not in cfg.model:
             return {name: cfg}
     cfg = next(iter(configs.values()))
-    cfg.model = cfg.model.architecture
+    cfg.model = whole_architecture(cfg.model)
     return {'train': cfg}
 
 
@@ -173,7 +175,8 @@ def _divide(configs: dict[str, Config], processes: int) -> None:
 def _smoke_configs(row: Row, work_dir: Path) -> tuple[dict[str, Config], dict[str, Config]]:
     """The stages of a smoke, and those of the recipe."""
     data = (work_dir / 'data').resolve()
-    published, small = configs_of(row, data), configs_of(row, data)
+    published = configs_of(row, data)
+    small = copy.deepcopy(published)
     write_data(list(small.values()), data)
     small = make_smoke(small)
     check_data([cfg for cfg in small.values() if 'data_root' in cfg.train_dataloader.dataset])
