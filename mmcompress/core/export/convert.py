@@ -35,8 +35,6 @@ RESAVE = (
     'load it in the environment that wrote it and save its tensors alone: torch.save({name: value '
     "for name, value in state_dict.items()}, 'tensors.pth')"
 )
-#: What became of a key that has no place in the model.
-LEFT = 'left out'
 
 
 @dataclass
@@ -246,7 +244,7 @@ class Conversion:
     def leave(self, key: str, why: str) -> None:
         """Leave a tensor of the checkpoint out, and say why."""
         if key in self.state:
-            self._note(key, '', f'{LEFT}: {why}')
+            self._note(key, '', f'left out: {why}')
 
     def refuse(self, why: str) -> None:
         """Refuse the checkpoint.
