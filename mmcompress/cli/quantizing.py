@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmcompress.core.export.sessions import session
 from mmcompress.report.table import progress_bar
 
 from .calibration import Calibration
+from .options import give_json
 from .testing import metrics_of
 
 #: Which of several metrics a drop is of: the first of these that is there, or else the first.
@@ -122,8 +122,7 @@ class Quantization:
                 metric_int8=measured,
                 drop=drop_in_points(before[name], measured),
             )
-        text = json.dumps(result, indent=1, default=float)
-        Path(target).with_suffix('.json').write_text(text + '\n', encoding='utf-8')
+        give_json(result, str(Path(target).with_suffix('.json')))
         return result
 
     def _metrics(self, path: str | Path, data_preprocessor: nn.Module) -> dict[str, float]:
