@@ -22,8 +22,8 @@ import numpy as np
 from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError, nearest
 
-from .onnx import INPUT
 from .onnx_layers import Layer, Network
+from .sessions import INPUT
 
 #: Signal to noise, in decibels, that the outputs of a network keep at least: an error of 10 %.
 MIN_SQNR = 20.0
