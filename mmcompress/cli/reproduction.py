@@ -20,6 +20,7 @@ from mmengine.device import get_device
 
 from mmcompress.core.base.build import whole_architecture
 from mmcompress.core.errors import CompressionError
+from mmcompress.report.table import markdown_table
 
 from . import parse, program
 from .launch import build_algorithm, load_config, read_config
@@ -305,10 +306,10 @@ def text_of(rows: list[dict[str, str]], markdown: bool) -> str:
     """Rows with the same keys as a table, for the terminal or in Markdown."""
     if not rows:
         return ''
-    lines = [list(rows[0]), ['---'] * len(rows[0]), *([*row.values()] for row in rows)]
+    cells = [list(row.values()) for row in rows]
     if markdown:
-        return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
-    del lines[1]
+        return markdown_table(rows[0], cells) + '\n'
+    lines = [list(rows[0]), *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ''.join('  '.join(map(str.ljust, line, widths)).rstrip() + '\n' for line in lines)
 
