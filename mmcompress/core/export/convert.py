@@ -28,6 +28,8 @@ from mmcompress.core.errors import CompressionError
 
 from .checkpoint import read_safely
 
+#: By a regular expression for our name of a layer, theirs; see :func:`put_names`.
+Rules = Mapping[str, str | Callable[[re.Match], str]]
 #: What programs call the tensors of a network in their files.
 CONTAINERS = ('state_dict', 'net_state_dict', 'model_state_dict')
 #: What to do with files that are not read safely.
@@ -330,7 +332,12 @@ def _is_learned(network: nn.Module, name: str) -> bool:
     return leaf in module._parameters or getattr(module, 'weight', None) is not None
 
 
-def put_names(rules: Mapping[str, str | Callable[[re.Match], str]], name: str) -> str:
+def no_layer(name: str, authors: str, networks: str) -> CompressionError:
+    """The error for a layer of ours that none of the authors' networks has."""
+    return CompressionError(f'CONFIG: {name!r} is no layer of a network of {authors} ({networks})')
+
+
+def put_names(rules: Rules, name: str) -> str:
     r"""Their name of one of our modules, by the first rule that fits all of ours.
 
     Args:
