@@ -44,7 +44,7 @@ def convert(args: argparse.Namespace) -> dict[str, Any]:
     source = read_source(args.source)
     module, kind = layout_of(source, args.layout)
     cfg = load_config(args.config, args.compress, args.cfg_options)
-    model = build_model(cfg)
+    model: Any = build_model(cfg)
     conversion = Conversion(source, model)
     module.convert(conversion, model)
     compact = check_form(args, conversion, model)
