@@ -14,7 +14,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ import mmcompress  # noqa: F401
 
 # isort: split
 import torch
-from rich.console import Console
 from training_timer import compare_training
 
 from mmcompress.cli.image_shape import image_shape
@@ -35,7 +33,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_checkpoint_file
 from mmcompress.core.export.export import dense_config
 from mmcompress.report import print_table, write_json
-from mmcompress.report.table import progress_bar
+from mmcompress.report.table import progress_bar, wide_console
 
 #: What the table shows of a row, under which title; JSON has everything.
 COLUMNS = {
@@ -126,8 +124,7 @@ def main() -> None:
         [{title: row[key] for key, title in COLUMNS.items()} for row in rows],
         title=f'batch of {args.batch_size}, {threads} threads, {args.repeats} rounds; '
         'ratios to the dense network',
-        # In a file or a pipe, nothing asks for narrow lines.
-        console=Console(width=None if sys.stdout.isatty() else 160),
+        console=wide_console(),
     )
 
 

@@ -15,7 +15,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import tempfile
 from pathlib import Path
@@ -29,6 +28,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmcompress.cli.options import give_json
 from mmcompress.methods.dcff import FusedConv2d, importance
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs/demo/dcff_resnet20_digits.py'
@@ -117,9 +117,7 @@ def main() -> None:
             rows.append(train(args.config, seed, work_dir))
         logging.shutdown()
         show(args.rule, rows[-1])
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(dict(rule=args.rule, seeds=rows), indent=2) + '\n')
+    give_json(dict(rule=args.rule, seeds=rows), args.json)
 
 
 def show(rule: str, row: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmcompress.cli.options import give_json
 from mmcompress.core.export.static import to_static
 
 DEMO = Path(__file__).resolve().parents[1] / 'configs/demo'
@@ -178,9 +179,7 @@ def once(key: str, done: dict[str, Any], args: argparse.Namespace, make: Any) ->
     """The result of a training; it is trained if there is none."""
     if key not in done:
         done[key] = make()
-        if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(done, indent=2) + '\n')
+        give_json(done, args.json)
     return done[key]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from pathlib import Path
 from types import ModuleType
 
@@ -43,6 +42,8 @@ def main() -> None:
     # Imported here: the frame has repaired old dependencies.
     from mmengine.logging import MMLogger
 
+    from mmcompress.cli.options import give_json
+
     MMLogger.get_current_instance().setLevel('ERROR')
     for name in args.methods:
         if name not in tests.METHODS:
@@ -59,9 +60,7 @@ def main() -> None:
         own = f'`{departure}`' if departure else ''
         print(f'| {method} | {case} | {own} | {shown} |', flush=True)
         rows.append(dict(method=method, case=case, departure=departure, differences=gaps))
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(rows, indent=2) + '\n')
+    give_json(rows, args.json)
 
 
 if __name__ == '__main__':

@@ -21,7 +21,6 @@ import mmcompress  # noqa: F401
 # isort: split
 import torch
 from mmengine.config import Config
-from rich.console import Console
 
 from mmcompress.cli.calibration import Calibration
 from mmcompress.cli.exporting import export_checkpoint
@@ -40,10 +39,9 @@ from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.onnx_predictor import OnnxPredictor
-from mmcompress.report import print_table
 from mmcompress.report.onnx_files import RUNTIMES as SESSIONS
 from mmcompress.report.onnx_files import compare_files
-from mmcompress.report.table import progress_bar
+from mmcompress.report.table import print_table, progress_bar, wide_console
 
 FLOAT, INT8 = 'fp32', 'int8'
 
@@ -166,8 +164,7 @@ def main() -> None:
     give_json(rows, args.json)
     if not prints_json(args.json):
         title = f'{args.threads} thread, one image, {args.repeats} rounds; {args.calib} images'
-        width = None if sys.stdout.isatty() else 200
-        print_table([shown(row) for row in rows], title=title, console=Console(width=width))
+        print_table([shown(row) for row in rows], title=title, console=wide_console())
 
 
 if __name__ == '__main__':

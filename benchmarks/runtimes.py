@@ -42,12 +42,11 @@ import mmcompress
 from conversions import PACKAGES
 from isolated import in_processes
 from prepared import prepare, untrained
-from rich.console import Console
 
 from mmcompress.cli.launch import results_on_stdout, run
 from mmcompress.core.errors import CompressionError
 from mmcompress.report import print_table, write_json
-from mmcompress.report.table import progress_bar
+from mmcompress.report.table import progress_bar, wide_console
 
 CONFIGS = [
     f'configs/demo/{name}.py'
@@ -239,10 +238,8 @@ def main() -> None:
     args = parse_args()
     with results_on_stdout(), tempfile.TemporaryDirectory() as scratch:
         rows = measure(args, Path(args.out or scratch).resolve())
-    # A file or a pipe has no width of its own; names are cut off at 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=160)
     title = 'largest difference to torch, as a share of the largest value of an output'
-    print_table(table(rows), title=title, console=console)
+    print_table(table(rows), title=title, console=wide_console())
     for line in reasons(rows):
         print(line)
     print(versions(rows))

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import sys
 from typing import Any
 
 from .options import (
@@ -231,9 +230,7 @@ def measure_files(args: argparse.Namespace) -> dict[str, Any]:
 
 def show_files(result: dict[str, Any]) -> None:
     """Print the times of files."""
-    from rich.console import Console
-
-    from mmcompress.report import print_table
+    from mmcompress.report.table import print_table, wide_console
 
     rows = [
         {
@@ -248,18 +245,14 @@ def show_files(result: dict[str, Any]) -> None:
         for row in result['files']
     ]
     title = f'{"x".join(map(str, result["shape"]))}: median ± interquartile range'
-    width = None if sys.stdout.isatty() else 240
-    print_table(rows, title=title, console=Console(width=width))
+    print_table(rows, title=title, console=wide_console())
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
-    from rich.console import Console
+    from mmcompress.report.table import print_table, wide_console
 
-    from mmcompress.report import print_table
-
-    # In a file or a pipe, nothing asks for narrow lines.
-    console = Console(width=None if sys.stdout.isatty() else 240)
+    console = wide_console()
     title = f'{result["config"]} at {"x".join(map(str, result["shape"]))}'
     rows = [
         {

@@ -12,6 +12,8 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.export import images_of
+from mmcompress.core.export.onnx_readme import test_pipeline
 
 from .runner import ToolRunner
 
@@ -50,9 +52,7 @@ class Calibration:
         """
         for index in self.indices:
             batch = pseudo_collate([self.dataset[index]])
-            inputs = data_preprocessor(batch, False)
-            images = inputs['inputs'] if isinstance(inputs, dict) else inputs[0]
-            yield images.numpy()
+            yield images_of(data_preprocessor, batch).numpy()
 
 
 def calibration_dataset(cfg: Config) -> dict[str, Any]:
@@ -63,7 +63,6 @@ def calibration_dataset(cfg: Config) -> dict[str, Any]:
     Raises:
         CompressionError: If the config lacks one of the two.
     """
-    datasets = {}
     for phase in ('train', 'test'):
         loader = cfg.get(f'{phase}_dataloader') or {}
         if phase == 'test' and not loader:
@@ -73,19 +72,8 @@ def calibration_dataset(cfg: Config) -> dict[str, Any]:
                 f'--int8: the config has no {phase}_dataloader, whose '
                 f'{"images" if phase == "train" else "pipeline"} the calibration takes'
             )
-        datasets[phase] = copy.deepcopy(loader['dataset'])
-    return _with_pipeline(datasets['train'], _pipeline(datasets['test']))
-
-
-def _pipeline(dataset: Any) -> Any:
-    """That of a data set, or of the first in its wrappers."""
-    while True:
-        if dataset.get('pipeline') is not None:
-            return dataset['pipeline']
-        inner = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
-        if not isinstance(inner, dict):
-            return None
-        dataset = inner
+    dataset = copy.deepcopy(cfg.train_dataloader['dataset'])
+    return _with_pipeline(dataset, copy.deepcopy(test_pipeline(cfg)))
 
 
 def _with_pipeline(dataset: Any, pipeline: Any) -> Any:

@@ -59,18 +59,16 @@ def main(args: argparse.Namespace) -> None:
 
 def show(result: dict) -> None:
     """Print the account of all keys, and what was written."""
-    from collections import Counter
-
     from rich.console import Console
 
     from mmcompress.report import print_table
 
     rows = [dict(row, shape=' x '.join(map(str, row['shape']))) for row in result['keys']]
     print_table(rows, title=f'{result["source"]}, {result["kind"]}', console=Console())
-    counts = Counter('left out' if not row['becomes'] else 'used' for row in result['keys'])
+    used = sum(bool(row['becomes']) for row in rows)
     for note in result['notes']:
         print(f'note: {note}')
     print(
-        f'{counts["used"]} of {len(rows)} tensors used, {counts["left out"]} left out; written to '
+        f'{used} of {len(rows)} tensors used, {len(rows) - used} left out; written to '
         f'{result["target"]} ({result["form"]})'
     )

@@ -8,13 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from mmengine.config import Config
 from torch import nn
 
 from mmcompress.core.base.algorithm import INNER, CompressionAlgorithm
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.export.checkpoint import write_whole
 from mmcompress.core.export.convert import Conversion, Source, kind_of, read_source
 from mmcompress.core.export.export import export
 
@@ -45,7 +44,7 @@ def convert(args: argparse.Namespace) -> dict[str, Any]:
     source = read_source(args.source)
     module, kind = layout_of(source, args.layout)
     cfg = load_config(args.config, args.compress, args.cfg_options)
-    model = build_model(cfg)
+    model: Any = build_model(cfg)
     conversion = Conversion(source, model)
     module.convert(conversion, model)
     compact = check_form(args, conversion, model)
@@ -66,9 +65,10 @@ def convert(args: argparse.Namespace) -> dict[str, Any]:
         notes=conversion.notes,
     )
     if compact:
-        result['export'] = _export(model, cfg, target, args.overwrite)
+        result['export'] = export(model, cfg, target, overwrite=args.overwrite)
     else:
-        _write(state, target, dict(converted_from=source.path, layout=args.layout))
+        meta = dict(converted_from=source.path, layout=args.layout)
+        write_whole(dict(meta=meta, state_dict=state), target)
     return result
 
 
@@ -112,15 +112,3 @@ def check_form(args: argparse.Namespace, conversion: Conversion, model: nn.Modul
             f'DST: {args.target!r} names a file, and a compact network is written to a folder{why}'
         )
     return compact
-
-
-def _export(model: Any, cfg: Config, target: Path, overwrite: bool) -> dict[str, Any]:
-    """Write the exported network; a form of ops that have several as `mmcompress export` does."""
-    return export(model, cfg, target, overwrite=overwrite)
-
-
-def _write(state: dict[str, torch.Tensor], target: Path, meta: dict[str, Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f'.{target.name}.part')
-    torch.save(dict(meta=meta, state_dict=state), part)
-    part.replace(target)

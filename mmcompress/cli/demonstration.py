@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from rich.console import Console
 from torch import nn
 
@@ -27,6 +26,7 @@ from mmcompress.version import __version__
 
 from .exporting import export_checkpoint
 from .launch import shipped_configs
+from .runner import ToolRunner
 from .stages import Stage, stages_of
 
 CONFIGS = shipped_configs() / 'demo'
@@ -37,15 +37,10 @@ BATCH = 64
 console = Console()
 
 
-class QuietRunner(Runner):
+class QuietRunner(ToolRunner):
     """A runner that doesn't print its whole config and list of hooks; the work dir has both."""
 
-    def _log_env(self, env_cfg: dict) -> None:
-        """Print nothing about the environment."""
-
-    def get_hooks_info(self) -> str:
-        """Nothing to print about hooks."""
-        return ''
+    quiet = True
 
 
 def methods() -> dict[str, Path]:

@@ -216,7 +216,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def check_onnx_options(args: argparse.Namespace) -> None:
-    """See that no option of an ONNX file is given without the file."""
+    """See that no option of an ONNX file is given without the file that it is about.
+
+    Raises:
+        CompressionError: If one is.
+    """
     from mmcompress.core.errors import CompressionError
 
     given = dict(opset=args.opset, openvino=args.openvino or None)
@@ -224,6 +228,11 @@ def check_onnx_options(args: argparse.Namespace) -> None:
     for name, value in given.items():
         if value is not None and args.onnx is None:
             raise CompressionError(f'--{name} says how --onnx writes its file; give --onnx too')
+    if args.max_drop is not None and args.onnx != 'end2end':
+        raise CompressionError(
+            f'--max-drop is {args.max_drop}: only a file of predictions has a metric; give '
+            '--onnx end2end too'
+        )
 
 
 def slim_checkpoint(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
+from mmcompress.core.base.build import whole_architecture
 from mmcompress.core.errors import CompressionError
 
 
@@ -48,7 +49,9 @@ def image_shape(cfg: Config, shape: Sequence[int] | None) -> tuple[int, int, int
 def _channels_in_config(cfg: Config) -> int:
     """Channels of the images that a model takes."""
     model = cfg.get('model') or {}
-    inner = model.get('architecture') or (model.get('cfg') if 'fix_subnet' in model else None)
+    inner = model.get('cfg') if 'fix_subnet' in model else None
+    if isinstance(model.get('architecture'), dict):
+        inner = whole_architecture(model)
     models = [part for part in (inner, model) if isinstance(part, dict)]
     for part in models:
         given = (part.get('backbone') or {}).get('in_channels')

@@ -215,12 +215,12 @@ def separate_choices(words: list[str], parser: argparse.ArgumentParser) -> list[
     return separated
 
 
-def prints_json(where: bool | str | None) -> bool:
+def prints_json(where: bool | str | Path | None) -> bool:
     """Whether ``--json`` asks for JSON on the terminal, which then shows nothing else."""
     return where in (True, '-')
 
 
-def give_json(result: Any, where: bool | str | None) -> None:
+def give_json(result: Any, where: bool | str | Path | None) -> None:
     """Give a result as JSON, where it is asked for.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.int8 import MIN_SQNR, check_packages, quantize_onnx
-from mmcompress.core.export.onnx_predictor import TASKS, OnnxPredictor
+from mmcompress.core.export.int8 import MIN_SQNR, PACKAGES, quantize_onnx
+from mmcompress.core.export.onnx_predictor import OnnxPredictor
 from mmcompress.core.export.sessions import session
 from mmcompress.report.table import progress_bar
 
 from .calibration import Calibration
+from .options import give_json
 from .testing import metrics_of
 
 #: Which of several metrics a drop is of: the first of these that is there, or else the first.
@@ -56,7 +57,7 @@ class Quantization:
     """
 
     def __init__(self, cfg: Config, options: Int8Options) -> None:
-        check_packages()
+        check_installed(PACKAGES, '--int8')
         if options.max_drop is not None and options.max_drop < 0:
             raise CompressionError(f'--max-drop is {options.max_drop}; give 0 or more points')
         if options.max_drop is not None and not cfg.get('test_dataloader'):
@@ -82,15 +83,19 @@ class Quantization:
         Raises:
             CompressionError: If the file can't be quantized; nothing is written then.
         """
-        good = None
+        good = measured = None
         most = self.options.max_drop
         if most is not None:
             before = self._metrics(source, data_preprocessor)
             name = main_metric(before)
 
             def good(path: Path) -> bool:
+                nonlocal measured
                 after = self._metrics(path, data_preprocessor)[name]
-                return drop_in_points(before[name], after) <= most
+                if drop_in_points(before[name], after) > most:
+                    return False
+                measured = after  # the last file that is good is the one that is written
+                return True
 
         with progress_bar() as bar:
 
@@ -109,24 +114,19 @@ class Quantization:
                 progress=progress,
             )
         if good is not None:
-            after = self._metrics(target, data_preprocessor)[name]
+            if measured is None:  # none is good, and the one with the fewest layers is written
+                measured = self._metrics(target, data_preprocessor)[name]
             result |= dict(
                 metric=name,
                 metric_fp32=before[name],
-                metric_int8=after,
-                drop=drop_in_points(before[name], after),
+                metric_int8=measured,
+                drop=drop_in_points(before[name], measured),
             )
-        text = json.dumps(result, indent=1, default=float)
-        Path(target).with_suffix('.json').write_text(text + '\n', encoding='utf-8')
+        give_json(result, str(Path(target).with_suffix('.json')))
         return result
 
     def _metrics(self, path: str | Path, data_preprocessor: nn.Module) -> dict[str, float]:
-        file = session(path)
-        if frozenset(file.names) not in TASKS:
-            raise CompressionError(
-                '--max-drop: a file of raw outputs has no metric; give --onnx end2end as well'
-            )
-        return metrics_of(self.cfg, OnnxPredictor(file, data_preprocessor))
+        return metrics_of(self.cfg, OnnxPredictor(session(path), data_preprocessor))
 
 
 def main_metric(metrics: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
@@ -17,18 +18,22 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from mmcompress.core.base.build import whole_architecture
 from mmcompress.core.errors import CompressionError
+from mmcompress.report.table import markdown_table
 
 from . import parse, program
-from .launch import build_algorithm, load_config, read_config, shipped_configs
+from .launch import build_algorithm, load_config, read_config
+from .options import give_json
 from .public_data import check_data, move_data
-from .rows import Row, accuracy_of
+from .rows import Row, accuracy_of, config_path
 from .smoke import estimate, make_smoke, total_batch, write_data
+from .staged_training import METRICS
 from .stages import Stage, options_of, stages_of
 from .training import train
 
 #: What each metric is called, and what makes the published figure of it.
-METRICS = {
+TITLES = {
     'accuracy/top1': ('top-1, %', 1),
     'coco/bbox_mAP': ('box AP, %', 100),
     'coco/AP': ('AP, %', 100),
@@ -46,8 +51,7 @@ def configs_of(row: Row, data: Path) -> dict[str, Config]:
     Raises:
         CompressionError: If the row's config is wrong.
     """
-    path = str(row.config)
-    path = path if '::' in path else str(shipped_configs() / path)
+    path = config_path(row)
     stages = stages_of(path) or [Stage('train', path)]
     options = options_of(stages, dict(row.options))
     configs: dict[str, Config] = {}
@@ -68,7 +72,7 @@ def _dense_stage(configs: dict[str, Config]) -> dict[str, Config]:
         if 'architecture' not in cfg.model:
             return {name: cfg}
     cfg = next(iter(configs.values()))
-    cfg.model = cfg.model.architecture
+    cfg.model = whole_architecture(cfg.model)
     return {'train': cfg}
 
 
@@ -108,21 +112,22 @@ def reproduce(row: Row, args: argparse.Namespace) -> dict[str, Any]:
         _divide(configs, args.gpus or 1)
         if get_device() == 'cpu' and not args.slurm:
             _announce(row, args, work_dir)
-    _write(work_dir / MARK, mark)
+    give_json(mark, str(work_dir / MARK))
     recipe = _write_recipe(configs, work_dir / RECIPE)
     started = time.perf_counter()
     found = {}
     for seed in args.seeds:
         folder = work_dir / f'seed{seed}'
-        if not (folder / 'test/metrics.json').is_file():
+        metrics = folder / METRICS
+        if not metrics.is_file():
             _train(recipe, folder, seed, args)
-        found[seed] = json.loads((folder / 'test/metrics.json').read_text(encoding='utf-8'))
+        found[seed] = json.loads(metrics.read_text(encoding='utf-8'))
     result = summary(row, found)
     result.update(smoke=args.smoke, seconds=time.perf_counter() - started)
     if args.smoke:
         first = work_dir / f'seed{args.seeds[0]}'
         result['estimate'] = estimate(expected, first)
-    _write(work_dir / f'{RESULT}.json', result)
+    give_json(result, str(work_dir / f'{RESULT}.json'))
     (work_dir / f'{RESULT}.md').write_text(text_of(table_rows([result]), True), encoding='utf-8')
     return result
 
@@ -173,7 +178,8 @@ def _divide(configs: dict[str, Config], processes: int) -> None:
 def _smoke_configs(row: Row, work_dir: Path) -> tuple[dict[str, Config], dict[str, Config]]:
     """The stages of a smoke, and those of the recipe."""
     data = (work_dir / 'data').resolve()
-    published, small = configs_of(row, data), configs_of(row, data)
+    published = configs_of(row, data)
+    small = copy.deepcopy(published)
     write_data(list(small.values()), data)
     small = make_smoke(small)
     check_data([cfg for cfg in small.values() if 'data_root' in cfg.train_dataloader.dataset])
@@ -240,8 +246,8 @@ def summary(row: Row, found: dict[int, dict[str, float]]) -> dict[str, Any]:
         found: Metrics of the exported network by seed.
     """
     keys = list(dict.fromkeys(key for metrics in found.values() for key in metrics))
-    metric = next((key for key in METRICS if key in keys), next(iter(keys), ''))
-    title, factor = METRICS.get(metric, (metric, 1))
+    metric = next((key for key in TITLES if key in keys), next(iter(keys), ''))
+    title, factor = TITLES.get(metric, (metric, 1))
     # A detector that finds nothing has no metric.
     seeds = {
         str(seed): factor * metrics[metric] if metric in metrics else None
@@ -300,10 +306,10 @@ def text_of(rows: list[dict[str, str]], markdown: bool) -> str:
     """Rows with the same keys as a table, for the terminal or in Markdown."""
     if not rows:
         return ''
-    lines = [list(rows[0]), ['---'] * len(rows[0]), *([*row.values()] for row in rows)]
+    cells = [list(row.values()) for row in rows]
     if markdown:
-        return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
-    del lines[1]
+        return markdown_table(rows[0], cells) + '\n'
+    lines = [list(rows[0]), *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ''.join('  '.join(map(str.ljust, line, widths)).rstrip() + '\n' for line in lines)
 
@@ -313,8 +319,3 @@ def duration(hours: float) -> str:
     if hours < 1:
         return f'{60 * hours:.0f} minutes'
     return f'{hours:.0f} hours' if hours < 72 else f'{hours / 24:.0f} days'
-
-
-def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')

@@ -43,6 +43,17 @@ def rows_of(system: str | None = None) -> list[Row]:
     return systems[system]
 
 
+def config_path(row: Row) -> str:
+    """The config of a row as :func:`.launch.load_config` takes it: a library's, or ours.
+
+    Raises:
+        CompressionError: If it has none.
+    """
+    if row.config is None:
+        raise CompressionError(f'row {row.row!r} of {row.system} has no config: {row.note}')
+    return row.config if '::' in row.config else str(shipped_configs() / row.config)
+
+
 @cache
 def all_rows() -> dict[str, list[Row]]:
     """All rows by system: the published ones first, then recipes without a published figure."""

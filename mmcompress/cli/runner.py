@@ -37,7 +37,8 @@ class ToolRunner(Runner):
         **kwargs: Arguments of :class:`mmengine.runner.Runner`.
     """
 
-    #: Whether to leave out what mmengine logs of the environment, which takes it seconds.
+    #: Whether to leave out what mmengine logs of the environment, which takes it seconds, of the
+    #: config and of hooks.
     quiet: ClassVar[bool] = False
 
     def __init__(self, *args: Any, built: BuiltModel | None = None, **kwargs: Any) -> None:
@@ -56,6 +57,10 @@ class ToolRunner(Runner):
         """Log the environment, and the config."""
         if not self.quiet:
             super()._log_env(env_cfg)
+
+    def get_hooks_info(self) -> str:
+        """What is logged of hooks."""
+        return '' if self.quiet else super().get_hooks_info()
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model, or return the one that was built before."""

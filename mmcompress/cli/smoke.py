@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmcompress.core.base.build import whole_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.datasets import lookalikes
 
@@ -107,7 +108,7 @@ def make_smoke(configs: dict[str, Config]) -> dict[str, Config]:
         _make_small(cfg)
     if 'architecture' not in first.model or not _loads(dense):
         return configs
-    dense.model = dense.model.architecture
+    dense.model = whole_architecture(dense.model)
     _make_small(dense, steps=1)
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         dense[key] = None

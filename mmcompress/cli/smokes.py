@@ -16,9 +16,11 @@ from typing import Any
 from mmcompress.core.errors import first_line
 
 from . import parse
+from .options import give_json
 from .reproduction import MARK, configs_of, default_work_dir, duration, reproduce
 from .rows import Row
 from .runner import ToolRunner
+from .staged_training import METRICS
 
 #: What a smoke leaves in its work dir when it failed or passed.
 OUTCOME = 'smoke.json'
@@ -69,7 +71,7 @@ def _run(row: Row, folder: Path) -> dict[str, Any]:
     """One smoke, from its first step, in a process of its own."""
     for stale in folder.glob('seed*/*/last_checkpoint'):
         stale.unlink()
-    for stale in (*folder.glob('seed*/test/metrics.json'), folder / MARK, folder / OUTCOME):
+    for stale in (*folder.glob(f'seed*/{METRICS}'), folder / MARK, folder / OUTCOME):
         stale.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     process = CONTEXT.Process(target=_smoke, args=(row, folder))
@@ -100,7 +102,7 @@ def _smoke(row: Row, folder: Path) -> None:
             outcome['error'] = f'{type(error).__name__}: {first_line(error)}'
         # Other programs may have had the processor in between.
         outcome['seconds'] = min(time.perf_counter() - clock, time.process_time() - processor)
-        (folder / OUTCOME).write_text(json.dumps(outcome, indent=2) + '\n', encoding='utf-8')
+        give_json(outcome, str(folder / OUTCOME))
 
 
 def table_rows(found: list[dict[str, Any]]) -> list[dict[str, str]]:

@@ -21,8 +21,8 @@ from .launch import read_config
 from .options import give_json
 from .runner import BuiltModel, ToolRunner
 
-#: What the folder ``test`` has in the end: the metrics of the exported network.
-METRICS = 'metrics.json'
+#: Where the metrics of the exported network are in the end.
+METRICS = 'test/metrics.json'
 
 
 def train_stages(
@@ -115,20 +115,20 @@ def last_checkpoint_of(
 def _infer(cfg: Config, checkpoint: str, folder: Path) -> None:
     """Export the network, and evaluate what was exported; a dense one is evaluated as it is."""
     init_scope(cfg)
-    out, tested = folder / 'export', folder / 'test'
+    out, metrics = folder / 'export', folder / METRICS
     exports = 'architecture' in cfg.model
     if is_main_process():
-        (tested / METRICS).unlink(missing_ok=True)
+        metrics.unlink(missing_ok=True)
         if exports:
             export_checkpoint(cfg, checkpoint, out, overwrite=True)
     barrier()
     static = copy.deepcopy(cfg)
     if exports:
         static, checkpoint = read_config(str(out / 'compact.py')), str(out / 'compact.pth')
-    static.work_dir, static.load_from, static.resume = str(tested), checkpoint, False
+    static.work_dir, static.load_from, static.resume = str(metrics.parent), checkpoint, False
     if static.get('test_dataloader') is not None:
-        metrics = ToolRunner.from_cfg(static).test()
+        found = ToolRunner.from_cfg(static).test()
         if is_main_process():
-            give_json(metrics, str(tested / METRICS))
+            give_json(found, str(metrics))
     if exports:
         print_log(f'exported to {out}', logger='current')

@@ -24,6 +24,7 @@ from mmcompress.report.table import progress_bar
 
 from .image_shape import image_shape
 from .launch import load_config, shipped_configs
+from .rows import config_path
 
 #: Around the tables in a Markdown file.
 BEGIN, END = '<!-- mmcompress tables -->', '<!-- end of mmcompress tables -->'
@@ -109,10 +110,7 @@ def row_config(row: Row) -> Config:
     Raises:
         CompressionError: If there's no such config, or an option doesn't fit it.
     """
-    if row.config is None:
-        raise CompressionError(f'row {row.row!r} of {row.system} has no config: {row.note}')
-    path = row.config if '::' in row.config else str(shipped_configs() / row.config)
-    return load_config(path, row.compress, dict(row.options))
+    return load_config(config_path(row), row.compress, dict(row.options))
 
 
 def count_row(row: Row) -> dict[str, Any]:

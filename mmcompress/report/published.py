@@ -11,7 +11,7 @@ sources, and ``rows``. A row has these keys:
 | ``config`` | the config that builds the network, relative to ``configs/`` |
 | ``options`` | settings of the config by key, as for ``--cfg-options`` |
 | ``compress`` | a method file that compresses the config's model, as for ``--compress`` |
-| ``model`` | what is counted: ``compact``, ``dense`` or ``static``; see :func:`.models.networks` |
+| ``model`` | what is counted: ``compact``, ``dense`` or ``static``, see :mod:`.models` |
 | ``shape`` | ``(C, H, W)``, where it isn't that of the config |
 | ``module`` | the module that ``module_params`` counts |
 | ``operations`` | whether operations are counted too; of a thousand layers that takes long |
@@ -39,6 +39,8 @@ import yaml
 from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError, nearest
 
+from .models import NETWORKS
+
 #: Figures of a row. ``weights`` are parameters without those of norms, and ``flops`` are two for
 #: each multiply-accumulate. Those with ``_down`` are the share in percent that is saved of the
 #: dense network's.
@@ -51,8 +53,6 @@ COUNTS = {
     'mmcv': 'biases, activations and max pools count too, as mmcv counts',
     'elements': 'products of layers, and each element that a norm, an activation or a pool reads',
 }
-#: Which of the networks of a config is counted.
-MODELS = ('compact', 'dense', 'static')
 
 _UNITS = {'': 1, '%': 1, 'k': 10**3, 'M': 10**6, 'G': 10**9, 'B': 10**9}
 _PRINTED = re.compile(r'(\d+(?:\.\d+)?) ?([kMGB%]?)')
@@ -83,7 +83,7 @@ class Row:
         where = f'row {self.row!r} of {self.system!r}'
         one_of(self.counts, COUNTS, f'counts of {where}')
         if self.model is not None:
-            one_of(self.model, MODELS, f'model of {where}')
+            one_of(self.model, NETWORKS, f'model of {where}')
         for name in [*self.published, *self.program]:
             one_of(name, FIGURES, f'a figure of {where}')
         for text in self.published.values():
@@ -119,20 +119,6 @@ def read_rows(folder: Path, systems: Iterable[str] | None = None) -> list[Row]:
         for given in content['rows']:
             rows.append(_row(system, given, content['sources']))
     return rows
-
-
-def find_row(folder: Path, system: str, name: str) -> Row:
-    """One published row.
-
-    Raises:
-        CompressionError: If there is none of this name; with the nearest.
-    """
-    rows = {row.row: row for row in read_rows(folder, [system])}
-    if name not in rows:
-        raise CompressionError(
-            f'{system} has no row {name!r}; the nearest are {nearest(name, rows)}'
-        )
-    return rows[name]
 
 
 def _row(system: str, given: dict[str, Any], sources: dict[str, str]) -> Row:

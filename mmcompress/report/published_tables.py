@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from .published import COUNTS, Row, agreement
-from .table import print_table
+from .table import markdown_table, print_table
 
 #: How near a count of operations has to come to that of the authors' program: implementations
 #: differ in what they call a pool.
@@ -139,12 +139,12 @@ def show(results: list[dict[str, Any]], console: Console | None = None) -> None:
 
 def to_markdown(results: list[dict[str, Any]]) -> str:
     """The same as Markdown, with links to configs from ``docs/``, and the options of rows."""
-    parts = [_markdown_table(list(summary(results)[0]), [r.values() for r in summary(results)])]
+    parts = [markdown_table(list(summary(results)[0]), [r.values() for r in summary(results)])]
     parts.append(LEGEND)
     for system, own in _by_system(results).items():
         parts.append(f'### {system}')
         lines = [(_linked(result), *_cells(result)[1:]) for result in own]
-        parts.append(_markdown_table(COLUMNS, lines))
+        parts.append(markdown_table(COLUMNS, lines))
         notes = [*_notes(own), *(_options(result) for result in own if result['options'])]
         if notes:
             parts.append('\n'.join(f'- {note}' for note in notes))
@@ -207,11 +207,3 @@ def _options(result: Mapping[str, Any]) -> str:
     """What a row changes in its config, as ``--cfg-options`` takes it."""
     words = [f'{key}={value}'.replace(' ', '') for key, value in result['options'].items()]
     return f'{result["network"]}: `{" ".join(words)}`'
-
-
-def _markdown_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    lines = [list(columns)]
-    lines += [['---'] * len(lines[0]), *([str(cell) for cell in row] for row in rows)]
-    return '\n'.join(
-        f'|{"|".join(f" {cell} " if cell else " " for cell in cells)}|' for cells in lines
-    )

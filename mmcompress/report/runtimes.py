@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.export.folding import fold_norms
-from mmcompress.core.export.onnx import OnImages, check_packages, export_onnx, session
+from mmcompress.core.export.onnx import OnImages, check_packages, export_onnx
+from mmcompress.core.export.sessions import session
 
 
 @dataclass(frozen=True)

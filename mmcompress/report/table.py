@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from numbers import Integral, Real
+import sys
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from mmcompress.core.checks import is_number
 
 _UNITS = ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'))
 _COUNTS = ('params', 'macs')
@@ -35,11 +38,30 @@ def print_table(
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(title=title, title_justify='left')
     for header, column in zip(headers or columns, columns, strict=True):
-        numeric = all(_is_number(row[column]) for row in rows if row.get(column) is not None)
+        numeric = all(is_number(row[column]) for row in rows if row.get(column) is not None)
         table.add_column(header, justify='right' if numeric else 'left')
     for row in rows:
         table.add_row(*(format_value(column, row.get(column)) for column in columns))
     (console or Console()).print(table)
+
+
+def wide_console() -> Console:
+    """Standard output; in a file or a pipe, nothing asks for narrow lines."""
+    return Console(width=None if sys.stdout.isatty() else 240)
+
+
+def markdown_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table in Markdown, without a newline at its end.
+
+    Args:
+        columns: What stands above the columns.
+        rows: The cells of each row, in the order of the columns.
+    """
+    lines = [list(columns)]
+    lines += [['---'] * len(lines[0]), *([str(cell) for cell in row] for row in rows)]
+    return '\n'.join(
+        f'|{"|".join(f" {cell} " if cell else " " for cell in cells)}|' for cells in lines
+    )
 
 
 def write_json(rows: list[dict[str, Any]], path: str | os.PathLike) -> None:
@@ -64,7 +86,7 @@ def format_value(column: str, value: Any) -> str:
     """
     if value is None:
         return ''
-    if not _is_number(value):
+    if not is_number(value):
         return str(value)
     if isinstance(value, Integral) and 'bytes' in column.lower():
         return f'{int(value) / 1e3:.1f} kB' if value < 1e6 else f'{int(value) / 1e6:.2f} MB'
@@ -74,10 +96,6 @@ def format_value(column: str, value: Any) -> str:
             if count >= unit:
                 return f'{count / unit:.2f}{letter}'
     return str(value) if isinstance(value, Integral) else f'{value:.4g}'
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,8 +233,9 @@ def test_the_list(capsys):
 
 def test_stages_of_rows():
     """Dense rows train the dense network, by a stage of their own or by the recipe's schedule."""
-    (cfg,) = configs_of(find_row('dcff', 'vgg16-dense'), Path('data')).values()
-    assert cfg.model.type == 'ImageClassifier'
+    row = replace(find_row('dcff', 'vgg16-dense'), options={'model.head.num_classes': 5})
+    (cfg,) = configs_of(row, Path('data')).values()
+    assert (cfg.model.type, cfg.model.head.num_classes) == ('ImageClassifier', 5)
     configs = configs_of(find_row('fcf', 'resnet20-dense'), Path('data'))
     assert list(configs) == ['dense']
     assert configs['dense'].train_cfg.max_epochs == 200

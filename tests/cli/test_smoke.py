@@ -77,7 +77,11 @@ def test_a_short_recipe_that_counts_iterations():
 def test_published_weights_become_a_step_of_dense_training(where):
     """Nothing is downloaded."""
     backbone = dict(type='ResNet')
-    model = dict(type='Method', architecture=dict(type='Classifier', backbone=backbone))
+    model = dict(
+        type='Method',
+        architecture=dict(type='Classifier', backbone=backbone, head=dict(num_classes=10)),
+        head=dict(num_classes=5),  # what a child config changes
+    )
     changes = {}
     if where == 'load_from':
         changes = dict(load_from='https://x/y.pth')
@@ -89,6 +93,7 @@ def test_published_weights_become_a_step_of_dense_training(where):
     assert list(short) == [DENSE, 'train']
     dense, train = short.values()
     assert (dense.model.type, train.model.type) == ('Classifier', 'Method')
+    assert dense.model.head.num_classes == 5
     assert dense.train_cfg.max_epochs == 1
     assert dense.train_dataloader.dataset.indices == 16
     assert dense.val_dataloader is None

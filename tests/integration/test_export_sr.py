@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmcompress.cli.launch import read_config
-from mmcompress.core.export.onnx import session
+from mmcompress.core.export.sessions import session
 
 CONFIG = 'configs/pruning/mmsr/filter_basis/filter_basis_s64-b14_srresnet_x4_300e_div2k.py'
 

@@ -47,6 +47,10 @@ def test_the_shape(tool: ModuleType) -> None:
     assert shape(cfg, None) == (3, 32, 32)
     cfg.data_preprocessor = dict(mean=[33.3], std=[76.9])
     assert shape(cfg, None) == (1, 32, 32)
+    inner = dict(backbone=dict(in_channels=3))
+    cfg.model = dict(architecture=inner, backbone=dict(in_channels=4))  # of a child config
+    assert shape(cfg, None) == (4, 32, 32)
+    cfg.model = None
     cfg.flops_shape = 'big'
     with pytest.raises(CompressionError, match="flops_shape is 'big'"):
         shape(cfg, None)

@@ -113,6 +113,8 @@ def test_wrong_input(exported: Path, trained: Path, tool: ModuleType, tmp_path: 
                 '--cfg-options', *tool.SMALL,
             )  # fmt: skip
         assert not list(out.glob('*int8*'))
+        # Only the names of layers need the file in float32.
+        assert not out.exists() or '--int8-keep' in options
 
 
 def test_calibration_takes_training_images_as_a_test_does(tool: ModuleType) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmcompress.cli.launch import build_algorithm, read_config
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.export.export import export
-from mmcompress.core.export.onnx import session
+from mmcompress.core.export.sessions import session
 from mmcompress.core.filters.basis_op import FACTORED
 from mmcompress.methods.filter_basis.op import FilterBasisConv2d
 

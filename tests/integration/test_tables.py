@@ -21,7 +21,7 @@ from mmcompress.cli.tabulating import (
     row_config,
 )
 from mmcompress.core.errors import CompressionError
-from mmcompress.report.published import find_row, read_rows
+from mmcompress.report.published import read_rows
 from mmcompress.report.published_tables import summary, to_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,8 +93,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     ):
         with pytest.raises(CompressionError, match=key):
             count_rows(**kwargs)
+    rows = {row.row: row for row in read_rows(published_folder(), ['dcff'])}
     with pytest.raises(CompressionError, match='resnet50-1.31b'):
-        row_config(find_row(published_folder(), 'dcff', 'resnet50-1.31b'))
+        row_config(rows['resnet50-1.31b'])
     (tmp_path / 'x.md').write_text('nothing')
     with pytest.raises(CompressionError, match='x.md'):
         replace_tables(str(tmp_path / 'x.md'), 'text')

@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.report.published import Row, agreement, find_row, parse, read_rows
+from mmcompress.report.published import Row, agreement, parse, read_rows
 from mmcompress.report.published_tables import compare, show, summary, to_markdown
 
 ROW = dict(row='a', network='A', source='paper', config='a.py', published=dict(params='0.24M'))
@@ -141,12 +141,10 @@ def test_wrong_rows(tmp_path, change, key):
         read_rows(tmp_path)
 
 
-def test_rows_are_found_by_name(tmp_path):
+def test_rows_are_read(tmp_path):
     content = dict(sources=dict(paper='A et al.'), rows=[dict(ROW, shape=[3, 8, 8])])
     (tmp_path / 's.yml').write_text(yaml.safe_dump(content))
-    found = find_row(tmp_path, 's', 'a')
-    assert found == dataclasses.replace(row(), source='A et al.', shape=(3, 8, 8))
-    with pytest.raises(CompressionError, match=r"'b'.*'a'"):
-        find_row(tmp_path, 's', 'b')
+    expected = dataclasses.replace(row(), source='A et al.', shape=(3, 8, 8))
+    assert read_rows(tmp_path, ['s']) == [expected]
     with pytest.raises(CompressionError, match=r"'x'.*'s'"):
-        find_row(tmp_path, 'x', 'a')
+        read_rows(tmp_path, ['x'])

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import ast
-import fnmatch
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from fnmatch import fnmatchcase
 from typing import cast
 
+from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError, nearest
 
 #: Keys of keep ratios that are given as pruning rates.
@@ -47,8 +47,7 @@ def parse_rates(text: str | Sequence[float], key: str = RATES) -> list[float]:
     if not isinstance(value, list) or not value:
         raise CompressionError(f'{key} is {text!r}; it has to be a list of rates')
     for rate in value:
-        number = isinstance(rate, Real) and not isinstance(rate, bool)
-        if not number or not 0 <= rate < 1:
+        if not is_number(rate) or not 0 <= rate < 1:
             raise CompressionError(
                 f'{key} has {rate!r}; a pruning rate is a number of at least 0 and below 1'
             )
@@ -106,7 +105,7 @@ def ratios_in_order(target: dict, names: Iterable[str], key: str) -> dict[str, f
         raise CompressionError(f'{key}.{ORDER} is {order!r}; it has to be a list of patterns')
     chosen: list[str] = []
     for pattern in order:
-        found = [n for n in names if n not in chosen and (n == pattern or _match(n, pattern))]
+        found = [n for n in names if n not in chosen and (n == pattern or fnmatchcase(n, pattern))]
         if not found:
             raise CompressionError(
                 f'{key}.{ORDER}: {pattern!r} matches no further unit; the nearest names are '
@@ -119,7 +118,3 @@ def ratios_in_order(target: dict, names: Iterable[str], key: str) -> dict[str, f
             f'{chosen[-1]!r}'
         )
     return {name: 1 - rate for name, rate in zip(chosen, rates, strict=True)}
-
-
-def _match(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern)

@@ -6,10 +6,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-from mmcompress.core.checks import check_count
+from mmcompress.core.checks import check_count, is_number
 from mmcompress.core.errors import CompressionError, nearest
 
 KEY = 'budget'
@@ -101,8 +100,7 @@ def _amount(value: Any, key: str) -> float:
         match = re.fullmatch(r'\s*(\d+\.?\d*(?:e\d+)?)\s*([kmgb]?)\s*', value.lower())
         number = float(match[1]) * SUFFIXES.get(match[2], 1) if match else None
     if (
-        isinstance(number, bool)
-        or not isinstance(number, Real)
+        not is_number(number)
         or not 0 < float(number) < math.inf
         or (isinstance(value, str) and value.strip()[-1].isalpha() and float(number) <= 1)
     ):

@@ -218,11 +218,16 @@ def slim(path: str | Path, out: str | Path) -> dict[str, int]:
     if out.exists():
         raise CompressionError(f'--out: {str(out)!r} exists; name another file')
     content = load_checkpoint_file(path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'.{out.name}.part')
-    torch.save({key: content[key] for key in ('meta', 'state_dict') if key in content}, part)
-    part.replace(out)
+    write_whole({key: content[key] for key in ('meta', 'state_dict') if key in content}, out)
     return parts_of(content)
+
+
+def write_whole(content: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint; under its name stands the whole one, or what stood there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.part')
+    torch.save(content, part)
+    part.replace(path)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

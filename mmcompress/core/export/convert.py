@@ -28,6 +28,8 @@ from mmcompress.core.errors import CompressionError
 
 from .checkpoint import read_safely
 
+#: By a regular expression for our name of a layer, theirs; see :func:`put_names`.
+Rules = Mapping[str, str | Callable[[re.Match], str]]
 #: What programs call the tensors of a network in their files.
 CONTAINERS = ('state_dict', 'net_state_dict', 'model_state_dict')
 #: What to do with files that are not read safely.
@@ -35,8 +37,6 @@ RESAVE = (
     'load it in the environment that wrote it and save its tensors alone: torch.save({name: value '
     "for name, value in state_dict.items()}, 'tensors.pth')"
 )
-#: What became of a key that has no place in the model.
-LEFT = 'left out'
 
 
 @dataclass
@@ -246,7 +246,7 @@ class Conversion:
     def leave(self, key: str, why: str) -> None:
         """Leave a tensor of the checkpoint out, and say why."""
         if key in self.state:
-            self._note(key, '', f'{LEFT}: {why}')
+            self._note(key, '', f'left out: {why}')
 
     def refuse(self, why: str) -> None:
         """Refuse the checkpoint.
@@ -332,7 +332,12 @@ def _is_learned(network: nn.Module, name: str) -> bool:
     return leaf in module._parameters or getattr(module, 'weight', None) is not None
 
 
-def put_names(rules: Mapping[str, str | Callable[[re.Match], str]], name: str) -> str:
+def no_layer(name: str, authors: str, networks: str) -> CompressionError:
+    """The error for a layer of ours that none of the authors' networks has."""
+    return CompressionError(f'CONFIG: {name!r} is no layer of a network of {authors} ({networks})')
+
+
+def put_names(rules: Rules, name: str) -> str:
     r"""Their name of one of our modules, by the first rule that fits all of ours.
 
     Args:

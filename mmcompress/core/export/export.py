@@ -165,7 +165,7 @@ def export(
                 f'{TOLERANCE:g} is allowed); nothing was written'
             )
         if onnx_shape is not None:
-            images = [_images_of(rebuilt, batch) for batch in batches]
+            images = [images_of(rebuilt.data_preprocessor, batch) for batch in batches]
             options = dict(onnx or {}, openvino=openvino, images=images)
             written |= export_onnx(rebuilt, stage / ONNX_FILE, onnx_shape, **options)
             text = readme(rebuilt, cfg, written, onnx_shape, ONNX_FILE)
@@ -181,9 +181,9 @@ def export(
     return dict(max_difference=difference, batches=compared, **paths, **written)
 
 
-def _images_of(model: BaseModel, batch: Any) -> Tensor:
-    """The images of a batch as they go into a model."""
-    data = model.data_preprocessor(copy.deepcopy(batch), False)
+def images_of(data_preprocessor: nn.Module, batch: Any) -> Tensor:
+    """The images of a batch as they go into a model, on the CPU; the batch stays as it is."""
+    data = data_preprocessor(copy.deepcopy(batch), False)
     images: Tensor = data['inputs'] if isinstance(data, dict) else data[0]
     return images.cpu()
 

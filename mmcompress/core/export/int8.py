@@ -9,6 +9,7 @@ are unsigned and asymmetric, one scale for each tensor.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 import tempfile
@@ -21,8 +22,8 @@ import numpy as np
 from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError, nearest
 
-from .onnx import INPUT
 from .onnx_layers import Layer, Network
+from .sessions import INPUT
 
 #: Signal to noise, in decibels, that the outputs of a network keep at least: an error of 10 %.
 MIN_SQNR = 20.0
@@ -32,15 +33,6 @@ ERROR_IMAGES = 16
 PACKAGES = ('onnx', 'onnxruntime')
 INT8, FLOAT = 'int8', 'fp32'
 Arrays = dict[str, np.ndarray]
-
-
-def check_packages() -> None:
-    """See that everything is installed.
-
-    Raises:
-        CompressionError: If a package is missing.
-    """
-    check_installed(PACKAGES, '--int8')
 
 
 class Quantizer:
@@ -69,7 +61,7 @@ class Quantizer:
         full_range: bool = False,
         error_images: int = ERROR_IMAGES,
     ) -> None:
-        check_packages()
+        check_installed(PACKAGES, '--int8')
         self.full_range = full_range
         self._model = _preprocessed(path)
         self.network = Network(self._model)
@@ -226,18 +218,23 @@ def quantize_onnx(
     def kept(count: int) -> list[str]:
         return [*forced, *worst[:count]]
 
+    @functools.cache
+    def noise(count: int) -> float:
+        return quantizer.sqnr(kept(count))
+
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         file = Path(scratch) / target.name
 
         def acceptable(count: int) -> bool:
-            if quantizer.sqnr(kept(count)) < min_sqnr:
+            if noise(count) < min_sqnr:
                 return False
             if good is None:
                 return True
             quantizer.write(file, kept(count))
             return good(file)
 
-        chosen = kept(fewest(len(worst), acceptable))
+        count = fewest(len(worst), acceptable)
+        chosen = kept(count)
         quantizer.write(file, chosen)
         file.replace(target)
     return dict(
@@ -245,7 +242,7 @@ def quantize_onnx(
         int8_bytes=target.stat().st_size,
         float_bytes=Path(source).stat().st_size,
         images=quantizer.images,
-        sqnr_db=quantizer.sqnr(chosen),
+        sqnr_db=noise(count),
         min_sqnr_db=min_sqnr,
         full_range=full_range,
         kept=chosen,

@@ -29,8 +29,6 @@ from mmcompress.core.probe.probe import seeded, tensors_in
 from .end2end import EndToEnd, end_to_end
 from .sessions import INPUT, openvino_session, session, write_openvino
 
-__all__ = ['INPUT', 'OnImages', 'check_packages', 'export_onnx', 'session']
-
 #: Largest difference between torch and onnxruntime, as a share of the largest output, by what the
 #: weights are stored in.
 TOLERANCES = dict(float32=1e-4, float16=1e-2)
@@ -353,6 +351,7 @@ def _first(
                 found = graph.compare(session(file), batches, TOLERANCES['float32'])
                 wrong = graph.refusal(found, batches, TOLERANCES['float32'])
                 if not wrong and dtype != 'float32':
+                    # The graph was right to the bound of float32; now for the rounded weights.
                     _store_halves(file)
                     found = graph.compare(session(file), batches, TOLERANCES[dtype])
                     wrong = graph.refusal(found, batches, TOLERANCES[dtype])

@@ -100,7 +100,7 @@ def preparation(model: nn.Module, cfg: Any, shape: Sequence[int], free: Sequence
     """What becomes of a photograph before it goes into the graph, step by step."""
     steps = [
         f'`{text}`'
-        for text in map(transform_text, test_pipeline(cfg))
+        for text in map(transform_text, test_pipeline(cfg) or ())
         if not text.startswith(SILENT)
     ]
     mean, std, rgb = normalisation(model)
@@ -118,13 +118,22 @@ def preparation(model: nn.Module, cfg: Any, shape: Sequence[int], free: Sequence
     return steps or ['Nothing.']
 
 
-def test_pipeline(cfg: Any) -> list[Any]:
-    """The transforms of a config's test data; none where it has no data."""
+def test_pipeline(cfg: Any) -> list[Any] | None:
+    """The transforms of a config's test data, or of the first data set in their wrappers.
+
+    Args:
+        cfg: A config; where it has no data for a test, those for validation count.
+
+    Returns:
+        ``None`` where there are no data, or they have no pipeline.
+    """
     loader = (cfg or {}).get('test_dataloader') or (cfg or {}).get('val_dataloader') or {}
-    dataset = loader.get('dataset') or {}
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
-    return list(dataset.get('pipeline') or [])
+    dataset = loader.get('dataset')
+    while isinstance(dataset, dict):
+        if dataset.get('pipeline') is not None:
+            return list(dataset['pipeline'])
+        dataset = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
+    return None
 
 
 def transform_text(transform: Any) -> str:

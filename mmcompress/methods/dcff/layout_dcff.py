@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.convert import Conversion, put_names
+from mmcompress.core.export.convert import Conversion, Rules, no_layer, put_names
 
 from .op import FusedConv2d
 
@@ -38,7 +37,7 @@ def _inception(found: re.Match) -> str:
     return f'{block}.{BRANCHES[branch]}.{place}'
 
 
-RULES: dict[str, str | Callable[[re.Match], str]] = {
+RULES: Rules = {
     r'backbone\.stem\.conv1': 'pre_layers.0',
     r'backbone\.stem\.bn1': 'pre_layers.1',
     r'backbone\.(\w\d)\.branch(1x1|3x3|5x5|_pool)\.(conv|bn)(\d)': _inception,
@@ -54,10 +53,7 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
     def name_of(name: str) -> str:
         found = head if name == 'head.fc' else places.get(name) or put_names(RULES, name)
         if not found:
-            raise CompressionError(
-                f"CONFIG: {name!r} is no layer of a network of DCFF's authors (ResNet, VGG-16, "
-                'GoogLeNet)'
-            )
+            raise no_layer(name, "DCFF's authors", 'ResNet, VGG-16, GoogLeNet')
         return found
 
     scores = conversion.extra.get('layers_iScore')
@@ -123,11 +119,15 @@ def convert_layers(
         )
 
 
+def _leaves(layer: nn.Module) -> tuple[str, ...]:
+    return ('weight',) if getattr(layer, 'bias', None) is None else ('weight', 'bias')
+
+
 def _train(
     conversion: Conversion, theirs: str, name: str, layer: FusedConv2d, score: Tensor | None
 ) -> None:
     """Filters and proxies; the rows of proxies stay in their order, which norms agree with."""
-    for leaf in ('weight', 'bias')[: 1 + (layer.bias is not None)]:
+    for leaf in _leaves(layer):
         conversion.move(f'{theirs}.{leaf}', f'{name}.{leaf}')
     key = f'{theirs}.layeri_softmaxP'
     conversion.move(key, f'{name}.proxies', how='proxies')
@@ -147,7 +147,7 @@ def _train(
 def _fold(conversion: Conversion, theirs: str, name: str, layer: nn.Module) -> None:
     """A layer that keeps all its filters, and is plain here: what its proxies make of them."""
     proxies = conversion.state[f'{theirs}.layeri_softmaxP']
-    for leaf in ('weight', 'bias')[: 1 + (getattr(layer, 'bias', None) is not None)]:
+    for leaf in _leaves(layer):
         mix = partial(_mixed, proxies)
         conversion.move(f'{theirs}.{leaf}', f'{name}.{leaf}', mix, 'fused by its proxies')
     for leaf in ('layeri_softmaxP', 'fused_weight', 'fused_bias'):
@@ -163,7 +163,7 @@ def _embed(conversion: Conversion, theirs: str, name: str, layer: FusedConv2d) -
     proxies = torch.zeros_like(layer.proxies)
     for rows, columns in layer.blocks():
         proxies[rows, columns].fill_diagonal_(1)
-    for leaf in ('weight', 'bias')[: 1 + (layer.bias is not None)]:
+    for leaf in _leaves(layer):
         like = getattr(layer, leaf)
         expected = (layer.out_channels, *like.shape[1:])
         place = partial(_placed, proxies, expected)

@@ -12,7 +12,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import INNER
@@ -32,10 +31,9 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
     """Give each tensor its place; names are those of our network already."""
     prefix = INNER if any(key.startswith(INNER) for key in conversion.state) else ''
     for key in conversion.state:
-        inside = key.removeprefix(INNER)
         if key.startswith('mutator.') or '.mutable_attrs.' in key or key.endswith('.mask'):
             conversion.leave(key, 'a mask, which widths say')
-        elif inside.startswith('data_preprocessor.') or key.startswith('data_preprocessor.'):
+        elif key.removeprefix(INNER).startswith('data_preprocessor.'):
             conversion.leave(key, 'a setting of the config')
     if isinstance(model, DCFF):
         _check_subnet(conversion, model)
@@ -80,7 +78,7 @@ def _first(value: Tensor, shape: tuple[int, ...]) -> Tensor:
         if here > there:
             raise RuntimeError(f'CONFIG makes {shape} of it')
         value = value.narrow(dim, 0, here)
-    return value.clone() if value.ndim else torch.clone(value)
+    return value.clone()
 
 
 def _check_subnet(conversion: Conversion, model: DCFF) -> None:

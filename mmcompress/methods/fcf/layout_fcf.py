@@ -9,16 +9,13 @@ Source: Li et al., CVPR 2019, and their program.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmcompress.core.channels.gate import Gate
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.convert import Conversion, put_names
+from mmcompress.core.export.convert import Conversion, Rules, no_layer, put_names
 
 from .algorithm import FCF
 from .op import FactorizedConv2d
@@ -28,7 +25,6 @@ MARKS = {
     'a CIFAR network of FCF': r'^layer\d\.\d+\.left\.\d',
 }
 
-Rules = dict[str, str | Callable[[re.Match], str]]
 IMAGENET: Rules = {
     r'backbone\.((?:conv|bn)1|layer\d\.\d+\..+)': r'\1',
     r'head\.fc': 'fc',
@@ -56,10 +52,7 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
     for name, layer in conversion.layers():
         theirs = put_names(rules, name)
         if not theirs:
-            raise CompressionError(
-                f"CONFIG: {name!r} is no layer of a network of FCF's authors ("
-                f'{"CIFAR" if cifar else "ImageNet"} ResNets)'
-            )
+            raise no_layer(name, "FCF's authors", f'{"CIFAR" if cifar else "ImageNet"} ResNets')
         if isinstance(layer, FactorizedConv2d):
             conversion.move(f'{theirs}.weight', f'{name}.weight')
             ops[name], keys[name] = layer, theirs

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.convert import Conversion
+from mmcompress.core.export.convert import Conversion, no_layer
 
 from .op import FilterBasisConv2d
 
@@ -55,10 +55,7 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
     for name, layer in conversion.layers():
         theirs, style = names(name)
         if not theirs:
-            raise CompressionError(
-                f"CONFIG: {name!r} is no layer of a network of filter basis' authors (VGG, ResNet, "
-                'DenseNet, EDSR, SRResNet)'
-            )
+            raise no_layer(name, "filter basis' authors", 'VGG, ResNet, DenseNet, EDSR, SRResNet')
         if isinstance(layer, FilterBasisConv2d):
             ops.setdefault(id(layer.owner), []).append((name, layer, theirs, style))
         else:

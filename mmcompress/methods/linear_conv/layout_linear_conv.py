@@ -10,14 +10,12 @@ Source: Kahatapitiya & Rodrigo, arXiv:1907.11432, and their program.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.convert import Conversion, put_names
+from mmcompress.core.export.convert import Conversion, Rules, no_layer, put_names
 
 from .op import LinearConv2d
 
@@ -34,7 +32,7 @@ def _vgg(found: re.Match) -> str:
     return f'feat.{int(stage) - 1}.{3 * (int(number) - 1) + TRIPLE[kind]}'
 
 
-RULES: dict[str, str | Callable[[re.Match], str]] = {
+RULES: Rules = {
     r'backbone\.stage(\d+)\.(conv|bn)(\d+)': _vgg,
     r'backbone\.layers\.conv9': 'class_conv',
     r'backbone\.layers\.(conv\d)': r'\1',
@@ -54,10 +52,8 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
         for ours, block in flat.items():
             theirs = re.sub(rf'^{re.escape(ours)}\.', f'{block}.', theirs)
         if not theirs:
-            raise CompressionError(
-                f"CONFIG: {name!r} is no layer of a network of LinearConv's authors (Base, VGG-11, "
-                'AllConv, ResNet, ResNeXt, MobileNetV2)'
-            )
+            networks = 'Base, VGG-11, AllConv, ResNet, ResNeXt, MobileNetV2'
+            raise no_layer(name, "LinearConv's authors", networks)
         if isinstance(layer, LinearConv2d):
             _combined(conversion, theirs, name, layer)
         else:

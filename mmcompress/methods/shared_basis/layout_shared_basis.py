@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.convert import Conversion, put_names
+from mmcompress.core.export.convert import Conversion, Rules, no_layer, put_names
 
 from .op import SharedBasisConv2d
 
@@ -40,7 +39,6 @@ def _transition(found: re.Match) -> str:
     return f'{place}.{int(found[2] == "conv")}'
 
 
-Rules = dict[str, str | Callable[[re.Match], str]]
 DENSENET: Rules = {
     r'backbone\.conv1': 'conv1',
     r'backbone\.bn': 'features.bn',
@@ -73,10 +71,7 @@ def convert(conversion: Conversion, model: nn.Module) -> None:
     for name, layer in conversion.layers():
         theirs = names(name)
         if not theirs:
-            raise CompressionError(
-                f"CONFIG: {name!r} is no layer of a network of shared bases' authors (ResNet, "
-                'ResNeXt, DenseNet, MobileNetV2)'
-            )
+            raise no_layer(name, "shared bases' authors", 'ResNet, ResNeXt, DenseNet, MobileNetV2')
         if name == 'head.fc':
             # Behind a pooling to one position, a 1x1 convolution may classify.
             conversion.move(f'{theirs}.weight', f'{name}.weight', lambda value: value.flatten(1))

@@ -18,7 +18,7 @@ from mmcompress.core.export.export import (
     dense_config,
     export,
 )
-from mmcompress.core.export.onnx import session
+from mmcompress.core.export.sessions import session
 from mmcompress.core.export.static import to_static
 from mmcompress.core.layers.narrow import narrow
 from mmcompress.core.layers.partial_add import add_partially

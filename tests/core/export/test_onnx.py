@@ -8,7 +8,8 @@ from torch import nn
 
 from mmcompress.core import CompressionError
 from mmcompress.core.export import onnx
-from mmcompress.core.export.onnx import OnImages, check_packages, export_onnx, session
+from mmcompress.core.export.onnx import OnImages, check_packages, export_onnx
+from mmcompress.core.export.sessions import session
 
 
 def test_a_classifier_at_any_batch_size(classifier_cfg, tmp_path):
