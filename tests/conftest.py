@@ -1,6 +1,7 @@
 """Small networks, runners and tools that the tests of several folders share."""
 
 import copy
+import functools
 import importlib.util
 import itertools
 import random
@@ -18,6 +19,7 @@ from torch.utils.data import Dataset
 
 import mmcompress  # noqa: F401  (repairs old dependencies before they are imported)
 
+from mmengine.config import utils  # isort: skip
 from mmengine.evaluator import BaseMetric  # isort: skip
 from mmengine.model import BaseModel  # isort: skip
 from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope  # isort: skip
@@ -124,6 +126,14 @@ def rng_state():
         return (torch.get_rng_state().tolist(), kind, keys.tolist(), rest, random.getstate())
 
     return state
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _libraries_are_read_once():
+    """mmengine reads all metafiles of a library for each config of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, 'load', functools.cache(utils.load))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,11 @@ itself fails. A fork of a library is installed under another distribution name, 
 missing. An editable install (PEP 660) has its metadata in one place and its code in another, and
 the answer is a folder that does not exist.
 
-Remedy: where the original fails, says no, or names a folder that is not there, the answer comes
-from importlib: a package is where its module is.
+It is slow, too: each question reads the metadata of all packages again.
 
-Does nothing when the original's answer is good.
+Remedy: a package is installed where importlib finds its module, and only if it finds none the
+original is asked. Where the original fails to say where a package is, or names a folder that is not
+there, the answer comes from importlib too.
 """
 
 from __future__ import annotations
@@ -68,16 +69,16 @@ def module_of(package: str) -> str:
 @wraps(_original_is_installed)
 def is_installed(package: str) -> bool:
     """Whether a package is installed, under whatever distribution name."""
+    if is_importable(module_of(package)):
+        return True
     try:
-        if _original_is_installed(package):
-            return True
+        return _original_is_installed(package)
     except ImportError:  # pkg_resources
         try:
             metadata.distribution(package)
             return True
         except metadata.PackageNotFoundError:
-            pass
-    return is_importable(module_of(package))
+            return False
 
 
 @wraps(_original_get_installed_path)

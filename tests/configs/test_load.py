@@ -1,7 +1,6 @@
 """configs/: every file is read, and inherits nothing that it could do without."""
 
 import ast
-import functools
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import mmcompress  # noqa: F401
 
 # isort: split
-from mmengine.config import Config, utils
+from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 FILES = [str(file.relative_to(CONFIGS)) for file in sorted(CONFIGS.rglob('*.py'))]
@@ -38,14 +37,6 @@ def params(names):
         pytest.param(name, marks=[pytest.mark.full] if inherits_from(CONFIGS / name) else [])
         for name in names
     ]
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _libraries_are_read_once():
-    """mmengine reads all metafiles of a library for each config of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, 'load', functools.cache(utils.load))
-        yield
 
 
 @pytest.fixture(scope='module')
