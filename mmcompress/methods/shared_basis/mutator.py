@@ -22,7 +22,8 @@ class SharedBasisMutator(FilterMutator):
 
     Args:
         filter_unit_cfg: As in the base class.
-        parse_cfg: As in the base class; by default a unit is a stage without its first block.
+        parse_cfg: As in the base class; without a ``rule`` a unit is a stage without its first
+            block.
         **kwargs: As in the base class.
     """
 
@@ -35,7 +36,8 @@ class SharedBasisMutator(FilterMutator):
         parse_cfg: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        parse_cfg = dict(rule='stage', skip_first_block=True) if parse_cfg is None else parse_cfg
+        if parse_cfg is None or 'rule' not in parse_cfg:
+            parse_cfg = dict(rule='stage', skip_first_block=True) | (parse_cfg or {})
         super().__init__(filter_unit_cfg, parse_cfg, **kwargs)
 
     def prepare_units(self, architecture: nn.Module) -> None:
