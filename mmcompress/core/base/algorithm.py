@@ -97,10 +97,10 @@ class CompressionAlgorithm(Transparent):
             )
         mutator_cfg = self._mutator_config(mutator_cfg)
         self._check_parts(parts, architecture)
+        model: Any = architecture
         if isinstance(architecture, dict):
-            architecture = merged(architecture, parts)
-            architecture = build_architecture(architecture, data_preprocessor)
-        super().__init__(architecture, init_cfg)
+            model = build_architecture(merged(architecture, parts), data_preprocessor)
+        super().__init__(model, init_cfg)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
         if not isinstance(self.mutator, self.mutator_type):
             raise CompressionError(

@@ -44,7 +44,7 @@ class Clock:
 class _Run:
     """One training: what acts, for how long, and what of it is over."""
 
-    algorithm: Any
+    algorithm: Any  # a CompressionAlgorithm, whose module imports this one
     optimizer: Optimizer
     epochs: int
     each: int
@@ -111,7 +111,7 @@ class Steps(nn.Module):
         self.remove()
         self._set(0)
 
-    def _before_forward(self, module: nn.Module, *_: Any) -> None:
+    def _before_forward(self, module: Any, *_: Any) -> None:
         run = self._run
         if run is None or module is not run.algorithm or not module.training:
             return
@@ -164,12 +164,10 @@ class Steps(nn.Module):
         self._count = count
         self.done.fill_(count)
 
-    def _load_from_state_dict(
-        self, state: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         # Weights of a dense network, or of a runner's training, come without it.
-        state.setdefault(f'{prefix}done', self.done.clone())
-        super()._load_from_state_dict(state, prefix, *args, **kwargs)
+        state_dict.setdefault(f'{prefix}done', self.done.clone())
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._loaded = True
 
     def __getstate__(self) -> dict[str, Any]:

@@ -409,7 +409,9 @@ class _Counted:
 
     def _count(self, model: nn.Module) -> FlopAnalyzer:
         forward: Callable[..., Any] = model
-        mode = dict(mode=self._mode) if isinstance(model, BaseModel) else {}
+        mode: dict[str, Any] = {}
+        if isinstance(model, BaseModel):
+            mode['mode'] = self._mode
         if self._example is not None:
             inputs: Any = self._example.images
             forward = partial(self._example.run, model, **mode)
