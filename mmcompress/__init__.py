@@ -10,9 +10,30 @@ from mmcompress.version import __version__
 
 if not program.is_running():
     # Our own command line imports it as well, but answers --help and mistakes before.
-    from mmcompress.everything import core, datasets, engine, load_compact, methods, models
+    from mmcompress.everything import (
+        compress,
+        core,
+        datasets,
+        engine,
+        export,
+        load,
+        load_compact,
+        methods,
+        models,
+    )
 
-__all__ = ['__version__', 'core', 'datasets', 'engine', 'load_compact', 'methods', 'models']
+__all__ = [
+    '__version__',
+    'compress',
+    'core',
+    'datasets',
+    'engine',
+    'export',
+    'load',
+    'load_compact',
+    'methods',
+    'models',
+]
 
 
 def __getattr__(name: str) -> Any:

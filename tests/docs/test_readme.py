@@ -104,10 +104,23 @@ def test_every_verb_is_named():
 
 def test_python_quick_start(tmp_path, monkeypatch):
     (block,) = python_blocks(README)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block, str(README), 'exec'), names)
+    with torch.no_grad():
+        images, static = names['images'], names['static']
+        assert torch.equal(names['again'].eval()(images), static(images))
+    sizes = [sum(p.numel() for p in names[key].parameters()) for key in ('static', 'dense')]
+    assert sizes[0] < 0.4 * sizes[1]
+
+
+def test_python_with_the_runner(tmp_path, monkeypatch):
+    page = ROOT / 'docs' / 'your_model.md'
+    (block,) = [block for block in python_blocks(page) if 'Runner' in block]
     block = block.replace('work_dirs/python', str(tmp_path))
     monkeypatch.chdir(ROOT)
     names = {}
-    exec(compile(block, str(README), 'exec'), names)
+    exec(compile(block, str(page), 'exec'), names)
     assert {'compact.pth', 'compact.py', 'fix_subnet.json'} <= {
         path.name for path in (tmp_path / 'export').iterdir()
     }

@@ -58,6 +58,8 @@ TABLE = {
     'core/export': 'core/errors core/checks core/layers core/probe core/base compat registry',
     # The face of core, for who writes a method.
     'core/__init__': 'core/errors core/base core/channels core/filters core/export',
+    # For who has a model, and no config.
+    'api': 'core registry',
     'compat': '',
     'registry': '',
     'version': '',
@@ -67,7 +69,7 @@ TABLE = {
     'engine': 'core/errors core/checks core/base core/export datasets registry',
     'report': 'core registry',
     'cli': 'core compat registry report models engine datasets everything version',
-    'everything': 'core compat methods models datasets engine registry',
+    'everything': 'api core compat methods models datasets engine registry',
     '__init__': 'cli everything version',
     '__main__': 'cli',
 }

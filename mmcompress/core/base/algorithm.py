@@ -5,11 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 import weakref
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from mmcompress.registry import MODELS
 from .mutator import Mutator
 from .op import Op
 from .pretrained import init_parts, is_pretrained
+from .steps import Clock, Steps
 from .transparent import Transparent
 
 #: The file in a run's log folder that ``CompressionHook`` writes progress to.
@@ -28,34 +28,11 @@ PROGRESS = 'progress.jsonl'
 INNER = 'architecture.'
 
 
-@dataclass(frozen=True)
-class Clock:
-    """The runner's time at the beginning of an iteration.
-
-    An epoch is one pass over the data, also in a loop that counts iterations.
-
-    Attributes:
-        epoch: Epochs that are over.
-        iteration: Iterations that are over, in all epochs.
-        max_epochs: Length of training in epochs; not whole in a loop that counts iterations.
-        max_iterations: Length of training in iterations.
-        starts_epoch: Whether this iteration is the first of an epoch.
-        by_epoch: Whether the training loop counts epochs, and not iterations.
-    """
-
-    epoch: int
-    iteration: int
-    max_epochs: float
-    max_iterations: int
-    starts_epoch: bool
-    by_epoch: bool = True
-
-
 class CompressionAlgorithm(Transparent):
     """Base of all methods: builds the architecture and lets a mutator make it compact.
 
     Args:
-        architecture: Config of any OpenMMLab model, or the model. A config of the form
+        architecture: Config of any OpenMMLab model, or any model itself. A config of the form
             ``dict(cfg_path='mmpretrain::resnet/resnet50_8xb32_in1k.py')`` takes the model
             of that config.
         mutator_cfg: Config of the mutator; one of :attr:`mutator_type` by default.
@@ -85,7 +62,7 @@ class CompressionAlgorithm(Transparent):
 
     def __init__(
         self,
-        architecture: BaseModel | dict,
+        architecture: nn.Module | dict,
         mutator_cfg: dict | None = None,
         *,
         target_pruning_ratio: Any = None,
@@ -114,16 +91,16 @@ class CompressionAlgorithm(Transparent):
             raise CompressionError(
                 'budget and target_pruning_ratio are both given; set one of them to None'
             )
-        if not isinstance(architecture, (dict, BaseModel)):
+        if not isinstance(architecture, (dict, nn.Module)):
             raise CompressionError(
-                f'architecture is {architecture!r}; it has to be the config of a model'
+                f'architecture is {architecture!r}; it has to be a model, or the config of one'
             )
         mutator_cfg = self._mutator_config(mutator_cfg)
         self._check_parts(parts, architecture)
+        model: Any = architecture
         if isinstance(architecture, dict):
-            architecture = merged(architecture, parts)
-            architecture = build_architecture(architecture, data_preprocessor)
-        super().__init__(architecture, init_cfg)
+            model = build_architecture(merged(architecture, parts), data_preprocessor)
+        super().__init__(model, init_cfg)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
         if not isinstance(self.mutator, self.mutator_type):
             raise CompressionError(
@@ -133,9 +110,11 @@ class CompressionAlgorithm(Transparent):
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self.loaded = False
         self._clock: Clock | None = None
+        # What `mmcompress.compress` was given, without its weights.
+        self._dense: Any = None
         self._watch_loading()
 
-    def _check_parts(self, parts: dict[str, Any], architecture: BaseModel | dict) -> None:
+    def _check_parts(self, parts: dict[str, Any], architecture: nn.Module | dict) -> None:
         """See that arguments which aren't the method's own are parts of the architecture."""
         inside = architecture if isinstance(architecture, dict) else {}
         unknown = [name for name in parts if name not in inside]
@@ -269,6 +248,67 @@ class CompressionAlgorithm(Transparent):
         Numbers by name, which also go to the log and the visualizer, and lists of numbers.
         """
         return {}
+
+    def next_stage(self) -> None:
+        """Go on to the method's next stage of training, with the weights that there are.
+
+        A new optimizer, and :meth:`step_hooks`, are due then.
+
+        Raises:
+            CompressionError: If there is none.
+        """
+        self.advance()
+        steps: Any = self._modules.get('_steps')
+        if steps is not None:
+            steps.restart()
+
+    def advance(self) -> None:
+        """What :meth:`next_stage` does of a method that has several; such methods extend it."""
+        raise CompressionError(f'{type(self).__name__} has no further stage of training')
+
+    def own_losses(self) -> dict[str, Tensor]:
+        """What the method adds to the losses, weighted, by name; methods with some extend it."""
+        return {}
+
+    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The losses of the architecture, and those of the method by name."""
+        return {**super().loss(*args, **kwargs), **self.losses()}
+
+    def losses(self) -> dict[str, Tensor]:
+        """The losses of the method, weighted, by name: what a training loop adds to its own.
+
+        Call it behind the forward pass. For a model of mmengine, ``mode='loss'`` includes them.
+        """
+        # Sums of many products are no work for half precision.
+        device = next(self.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            return self.own_losses()
+
+    def step_hooks(
+        self, optimizer: torch.optim.Optimizer, *, epochs: int, steps_per_epoch: int
+    ) -> Steps:
+        """Let the method act around the steps of a training loop that isn't mmengine's.
+
+        Call it once, when all weights are loaded, and before the first step. The loop itself
+        needs nothing more: a step begins with the first forward pass in training mode, and ends
+        with ``optimizer.step()``. How many steps are over is part of the state dict, so that
+        a training goes on where its checkpoint was written.
+
+        Args:
+            optimizer: Of the loop; of wrappers, the optimizer inside is taken.
+            epochs: How long training is, in passes over the data.
+            steps_per_epoch: Steps of the optimizer in each of them.
+
+        Returns:
+            What acts; its ``remove()`` ends that.
+
+        Raises:
+            CompressionError: If an argument is wrong.
+        """
+        if '_steps' not in self._modules:
+            self.add_module('_steps', Steps())
+        steps: Any = self._modules['_steps']
+        return steps.begin(self, optimizer, epochs, steps_per_epoch)
 
     def unfinished(self) -> str:
         """Why there is nothing to export yet, or ``''``."""

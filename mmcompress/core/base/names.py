@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmengine.model import BaseAveragedModel
 from torch import nn
 
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.probe.example import Demo, Example
 
 
 def name_list(value: Any, key: str) -> list[str]:
@@ -48,14 +49,14 @@ def backbones_of(model: nn.Module) -> list[str]:
     return found or [name for name, _ in model.named_children()]
 
 
-def demo_shape(value: Sequence[int] | None, key: str = 'input_shape') -> tuple[int, ...] | None:
-    """``(N, C, H, W)`` of a demo batch; ``None`` stays ``None``.
+def demo_shape(value: Demo, key: str = 'input_shape') -> tuple[int, ...] | Example | None:
+    """``(N, C, H, W)`` of a demo batch; ``None`` and inputs that a user gives stay as they are.
 
     Raises:
         CompressionError: If it is anything but four positive integers.
     """
-    if value is None:
-        return None
+    if value is None or isinstance(value, Example):
+        return value
     sizes = tuple(value) if isinstance(value, (list, tuple)) else ()
     if len(sizes) != 4 or not all(type(size) is int and size > 0 for size in sizes):
         raise CompressionError(

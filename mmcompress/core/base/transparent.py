@@ -36,11 +36,12 @@ class Transparent(BaseModel, metaclass=_Constructed):
       have.
 
     Args:
-        architecture: The model inside. Its data preprocessor serves both.
+        architecture: The model inside, of mmengine or of any kind. Its data preprocessor, where it
+            has one, serves both.
         init_cfg: As for every mmengine module.
     """
 
-    def __init__(self, architecture: BaseModel, init_cfg: dict | None = None) -> None:
+    def __init__(self, architecture: nn.Module, init_cfg: dict | None = None) -> None:
         super().__init__(getattr(architecture, 'data_preprocessor', None), init_cfg)
         self.architecture = architecture
 
@@ -69,8 +70,11 @@ class Transparent(BaseModel, metaclass=_Constructed):
         own = (self.__dict__, self._parameters, self._buffers, self._modules)
         return hasattr(type(self), name) or any(name in names for names in own)
 
-    def forward(self, *args: Any, mode: str = 'tensor', **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the inner model; whatever it calls its inputs, and whatever modes it has."""
+        if not isinstance(self.architecture, BaseModel):
+            return self.architecture(*args, **kwargs)
+        mode = kwargs.pop('mode', 'tensor')
         if mode == 'loss':
             return self.loss(*args, **kwargs)
         return self.architecture(*args, mode=mode, **kwargs)

@@ -17,6 +17,7 @@ from torch import nn
 from mmcompress.core.base.names import backbones_of, demo_shape, matches, name_list, twins_of
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import is_pass_through
+from mmcompress.core.probe.example import Demo
 from mmcompress.core.probe.probe import Probe, few_proposals, restored, seeded, working_copy
 from mmcompress.registry import TASK_UTILS
 
@@ -60,7 +61,7 @@ class DependencyAnalyzer:
         self,
         include: Sequence[str] | str | None = None,
         exclude: Sequence[str] | str = (),
-        input_shape: Sequence[int] | None = None,
+        input_shape: Demo = None,
     ) -> None:
         self.include = [] if include is None else name_list(include, 'include')
         self._include_backbones = include is None
@@ -181,9 +182,7 @@ def log_analysis(analysis: Analysis) -> None:
         print_log(f'left alone: {name}: {reason}', logger='current')
 
 
-def fault_of(
-    model: nn.Module, units: list[UnitConfig], input_shape: Sequence[int] | None = None
-) -> str:
+def fault_of(model: nn.Module, units: list[UnitConfig], input_shape: Demo = None) -> str:
     """Narrow units that somebody wrote down, and run the model.
 
     Args:

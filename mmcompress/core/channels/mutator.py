@@ -13,6 +13,7 @@ from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.narrow import channels_of, is_narrowable, is_pass_through
+from mmcompress.core.probe.example import Example
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, fault_of, log_analysis
@@ -139,7 +140,9 @@ class ChannelMutator(Mutator):
                 )
         shape = self.parse_cfg.get('input_shape')
         configs = {name: unit.config for name, unit in self.units.items()}
-        solution = solve(architecture, configs, budget, shape and tuple(shape)[1:])
+        if shape is not None and not isinstance(shape, Example):
+            shape = tuple(shape)[1:]
+        solution = solve(architecture, configs, budget, shape)
         print_log(f'budget: {solution}', logger='current')
         return solution.ratios
 

@@ -30,6 +30,7 @@ from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import channels_of, has_protocol, is_narrowable, is_pass_through
 from mmcompress.core.probe.counter import PREFIX, count
 from mmcompress.core.probe.demo_inputs import demo_batch, library_of
+from mmcompress.core.probe.example import Example
 from mmcompress.core.probe.probe import Probe, seeded, working_copy
 
 from .budget import COSTS, KEY, NAMES, Budget
@@ -75,7 +76,7 @@ def solve(
     model: nn.Module,
     units: Mapping[str, UnitConfig],
     budget: Budget,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: tuple[int, ...] | Example | None = None,
 ) -> Solution:
     """Find the keep ratios of a budget.
 
@@ -87,7 +88,8 @@ def solve(
         model: The dense architecture; left as it is.
         units: Its units by name.
         budget: What to reach.
-        input_shape: Of the image to count with, where the budget doesn't say. ``None``: a size
+        input_shape: Of the image to count with, where the budget doesn't say, or inputs that a
+            user gives. ``None``: a size
             common in the model's library (:data:`SIZES`), or else the analyzer's demo batch.
             Where all layers work on feature maps, relative MACs hardly depend on it; where
             heads work on a fixed number of proposals, they do.
@@ -332,7 +334,8 @@ class _Counted:
 
     Args:
         model: The dense architecture.
-        input_shape: ``(channels, height, width)`` to count with; ``None`` finds one.
+        input_shape: ``(channels, height, width)`` to count with, or inputs that a user gives;
+            ``None`` finds a shape.
 
     Attributes:
         dense: ``macs`` and ``params`` of the dense architecture.
@@ -342,7 +345,7 @@ class _Counted:
         input_shape: What is counted with.
     """
 
-    def __init__(self, model: nn.Module, input_shape: tuple[int, ...] | None) -> None:
+    def __init__(self, model: nn.Module, input_shape: tuple[int, ...] | Example | None) -> None:
         self._work = working_copy(model)
         for module in self._work.modules():
             reset = getattr(module, 'reset_parameters', None)
@@ -370,8 +373,11 @@ class _Counted:
         params = sum(p.numel() for p in trial.parameters()) + self._unseen
         return dict(macs=int(self._count(trial).total()), params=params)
 
-    def _first(self, given: tuple[int, ...] | None) -> FlopAnalyzer:
+    def _first(self, given: tuple[int, ...] | Example | None) -> FlopAnalyzer:
         """The first count that succeeds, of the image sizes and modes worth trying."""
+        self._example = given if isinstance(given, Example) else None
+        if isinstance(given, Example):
+            given = tuple(given.images.shape[1:])
         shapes = [tuple(given)] if given else list(self._default_shapes())
         tensor_only = not isinstance(self._work, BaseModel)
         failure: Any = None
@@ -383,7 +389,8 @@ class _Counted:
             self.input_shape = shape
             for self._mode in ('tensor',) if tensor_only else ('tensor', 'predict', 'loss'):
                 try:
-                    self._batch = demo_batch(self._work, (1, *shape), self._mode)
+                    if self._example is None:
+                        self._batch = demo_batch(self._work, (1, *shape), self._mode)
                     return self._count(self._work)
                 except Exception as error:  # whatever a user's model raises on a demo batch
                     failure = failure or error
@@ -401,11 +408,18 @@ class _Counted:
         return [(first.in_channels, *size)]
 
     def _count(self, model: nn.Module) -> FlopAnalyzer:
-        inputs, samples = self._batch
         forward: Callable[..., Any] = model
+        mode: dict[str, Any] = {}
         if isinstance(model, BaseModel):
+            mode['mode'] = self._mode
+        if self._example is not None:
+            inputs: Any = self._example.images
+            forward = partial(self._example.run, model, **mode)
+        else:
+            inputs, samples = self._batch
+        if self._example is None and isinstance(model, BaseModel):
             # Some heads write into the samples they are given.
-            forward = partial(model, data_samples=copy.deepcopy(samples), mode=self._mode)
+            forward = partial(model, data_samples=copy.deepcopy(samples), **mode)
         with seeded():
             return count(model, inputs, forward)
 

@@ -102,20 +102,8 @@ def export(
             is written then. In 16 bits the outputs differ by rounding: compared is then the
             network with rounded weights.
     """
-    one_of(store, STORES, 'store')
-    one_of(dtype, DTYPES, 'dtype')
-    if algorithm.loaded:
-        algorithm.settle()
-    unfinished = algorithm.unfinished()
-    if unfinished:
-        raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')
     out_dir = Path(out_dir)
-    existing = [name for name in (*FILES, *ONNX_FILES, *INT8_FILES) if (out_dir / name).exists()]
-    if existing and not overwrite:
-        raise CompressionError(
-            f'{out_dir} already holds {", ".join(existing)}; name another folder or give '
-            '--overwrite'
-        )
+    check_export(algorithm, out_dir, overwrite, store, dtype)
     if onnx_shape is not None:
         check_packages()
         if openvino:
@@ -124,7 +112,7 @@ def export(
     if forms is None:
         forms = mutator.static_forms(algorithm.architecture)
     static = to_static(algorithm, forms)
-    _check_plain(static)
+    check_plain(static)
     dense_cfg = dense_config(cfg)
     dense = build_architecture(dense_cfg, cfg.get('data_preprocessor'))
     subnet = subnet_of(algorithm, static, dense, forms)
@@ -132,15 +120,8 @@ def export(
         subnet['folded'] = fold_norms(static)
     # What the parts of the model are looked up in.
     subnet['scope'] = dense_cfg.get('_scope_') or cfg.get('default_scope') or _current_scope()
-    content: dict[str, Any] = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
-    state = {key: value.cpu() for key, value in static.state_dict().items()}
-    specs: dict[str, dict[str, Any]] = {}
-    if store == 'smallest':
-        changed = [conv for conv, _ in subnet.get('folded', ())]
-        state, specs = factored_state(algorithm.architecture, static, forms, changed)
-    content['state_dict'] = _rounded(state, getattr(torch, dtype))
-    if specs:
-        content['factors'] = specs
+    content = content_of(algorithm, static, subnet, forms, store, dtype)
+    specs = content.get('factors', {})
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent) as scratch:
         stage = Path(scratch)
@@ -153,17 +134,7 @@ def export(
         # Where sums are taken in another order, rounding grows with what is summed.
         relative = fold_bn or mutator.reorders_sums
         batches = list(batches)
-        difference, compared = compare(algorithm, rebuilt, batches, relative)
-        off = difference
-        if dtype != 'float32':
-            # What was rounded differs from what was trained, but not from its own file.
-            static.load_state_dict(weights_of_factors(content['state_dict'], specs))
-            off, _ = compare(algorithm, rebuilt, batches, relative, trained=static)
-        if not off < TOLERANCE:
-            raise CompressionError(
-                f'the exported model differs from the trained one by {off:.3g} (at most '
-                f'{TOLERANCE:g} is allowed); nothing was written'
-            )
+        difference, compared = check_equal(algorithm, static, rebuilt, content, batches, relative)
         if onnx_shape is not None:
             images = [images_of(rebuilt.data_preprocessor, batch) for batch in batches]
             options = dict(onnx or {}, openvino=openvino, images=images)
@@ -181,6 +152,103 @@ def export(
     return dict(max_difference=difference, batches=compared, **paths, **written)
 
 
+def check_export(
+    algorithm: CompressionAlgorithm, out_dir: Path, overwrite: bool, store: str, dtype: str
+) -> None:
+    """See that an algorithm, which settles on what it has loaded, can be exported to a folder.
+
+    Raises:
+        CompressionError: If training has not come far enough, files are in the way, or an option
+            is wrong.
+    """
+    one_of(store, STORES, 'store')
+    one_of(dtype, DTYPES, 'dtype')
+    if algorithm.loaded:
+        algorithm.settle()
+    unfinished = algorithm.unfinished()
+    if unfinished:
+        raise CompressionError(f'{type(algorithm).__name__} cannot be exported: {unfinished}')
+    existing = [name for name in (*FILES, *ONNX_FILES, *INT8_FILES) if (out_dir / name).exists()]
+    if existing and not overwrite:
+        raise CompressionError(
+            f'{out_dir} already holds {", ".join(existing)}; name another folder or give '
+            '--overwrite'
+        )
+
+
+def content_of(
+    algorithm: CompressionAlgorithm,
+    static: nn.Module,
+    subnet: dict[str, Any],
+    forms: dict[str, str],
+    store: str,
+    dtype: str,
+) -> dict[str, Any]:
+    """What ``compact.pth`` holds.
+
+    Args:
+        algorithm: Trained.
+        static: Made of it.
+        subnet: How it differs from the dense model.
+        forms: The form of each op that has several.
+        store: One of :data:`STORES`.
+        dtype: One of :data:`DTYPES`.
+
+    Returns:
+        ``state_dict``, ``meta``, and ``factors`` where weights are made of some.
+    """
+    content: dict[str, Any] = dict(meta={'dataset_meta': getattr(algorithm, 'dataset_meta', None)})
+    state = {key: value.cpu() for key, value in static.state_dict().items()}
+    specs: dict[str, dict[str, Any]] = {}
+    if store == 'smallest':
+        changed = [conv for conv, _ in subnet.get('folded', ())]
+        state, specs = factored_state(algorithm.architecture, static, forms, changed)
+    content['state_dict'] = _rounded(state, getattr(torch, dtype))
+    if specs:
+        content['factors'] = specs
+    return content
+
+
+def check_equal(
+    algorithm: CompressionAlgorithm,
+    static: nn.Module,
+    rebuilt: nn.Module,
+    content: dict[str, Any],
+    batches: Iterable[Any] = (),
+    relative: bool = False,
+) -> tuple[float, int]:
+    """See that a model that was rebuilt from files has the outputs of the trained one.
+
+    Args:
+        algorithm: Trained.
+        static: Made of it; takes over the weights that were rounded.
+        rebuilt: From the files.
+        content: Of ``compact.pth``.
+        batches: As for :func:`compare`.
+        relative: As for :func:`compare`.
+
+    Returns:
+        What :func:`compare` does.
+
+    Raises:
+        CompressionError: If outputs differ. In 16 bits they do by rounding: compared is then the
+            static model with rounded weights.
+    """
+    difference, compared = compare(algorithm, rebuilt, batches, relative)
+    off = difference
+    weights = weights_of_factors(content['state_dict'], content.get('factors', {}))
+    if any(w.dtype in (torch.float16, torch.bfloat16) for w in content['state_dict'].values()):
+        # What was rounded differs from what was trained, but not from its own file.
+        static.load_state_dict(weights)
+        off, _ = compare(algorithm, rebuilt, batches, relative, trained=static)
+    if not off < TOLERANCE:
+        raise CompressionError(
+            f'the exported model differs from the trained one by {off:.3g} (at most '
+            f'{TOLERANCE:g} is allowed); nothing was written'
+        )
+    return difference, compared
+
+
 def images_of(data_preprocessor: nn.Module, batch: Any) -> Tensor:
     """The images of a batch as they go into a model, on the CPU; the batch stays as it is."""
     data = data_preprocessor(copy.deepcopy(batch), False)
@@ -196,7 +264,12 @@ def _rounded(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     }
 
 
-def _check_plain(static: nn.Module) -> None:
+def check_plain(static: nn.Module) -> None:
+    """See that no op of ours is left in a model.
+
+    Raises:
+        CompressionError: If one is.
+    """
     for name, module in static.named_modules():
         if isinstance(module, Op):
             raise CompressionError(
@@ -213,7 +286,7 @@ def dense_config(cfg: Config) -> dict:
 @torch.no_grad()
 def compare(
     algorithm: CompressionAlgorithm,
-    static: BaseModel,
+    static: nn.Module,
     batches: Iterable[Any] = (),
     relative: bool = False,
     trained: nn.Module | None = None,

@@ -60,17 +60,29 @@ def sub_model(
         model = _untrained(dict(fix_subnet, architecture=cfg), data_preprocessor)
     else:
         model = build_architecture(cfg, data_preprocessor)
-        subnet = contents_of(fix_subnet)
-        _replace(model, subnet.get('replaced', {}))
-        resize(model, subnet['layers'])
-        for key, restore in (('partial_adds', add_partially), ('partial_inputs', select_inputs)):
-            _restore(model, key, subnet.get(key, {}), restore)
-        fold_norms(model, subnet.get('folded', ()))
+        make_compact(model, contents_of(fix_subnet))
     if init_cfg is not None:
         # The parts' own initialisation would look for weights of the dense widths.
         forget_starts(model)
         model.init_cfg = init_cfg
     return model
+
+
+def make_compact(model: nn.Module, subnet: dict[str, Any]) -> None:
+    """Turn a dense model into a static one, in place; which has no sensible weights yet.
+
+    Args:
+        model: Dense.
+        subnet: What :func:`contents_of` returned.
+
+    Raises:
+        CompressionError: If it doesn't fit the model.
+    """
+    _replace(model, subnet.get('replaced', {}))
+    resize(model, subnet['layers'])
+    for key, restore in (('partial_adds', add_partially), ('partial_inputs', select_inputs)):
+        _restore(model, key, subnet.get(key, {}), restore)
+    fold_norms(model, subnet.get('folded', ()))
 
 
 def forget_starts(model: nn.Module) -> None:
@@ -128,7 +140,7 @@ def dense_part(cfg: dict) -> dict:
     return type(cfg)(dense, _scope_=scope)
 
 
-def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = None) -> BaseModel:
+def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = None) -> Any:
     """A copy of an algorithm's architecture in which every op is a plain torch layer.
 
     Ops are modules of :class:`~mmcompress.core.base.op.Op`, of whatever package.

@@ -133,16 +133,8 @@ class FilterAlgorithm(CompressionAlgorithm):
             f'network in load_from, or set {otherwise}'
         )
 
-    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The losses of the architecture, and those of the method by name."""
-        losses = dict(super().loss(*args, **kwargs))
-        # Sums of many products are no work for half precision.
-        with torch.autocast(self.dense_loaded.device.type, enabled=False):
-            losses.update(self.own_losses())
-        return losses
-
     def own_losses(self) -> dict[str, Tensor]:
-        """What the method adds to the losses, weighted; methods with more extend it."""
+        """The reconstruction loss; methods with more extend it."""
         if not self.reconstruction:
             return {}
         pairs = [(op.filters(), op.teacher) for op in self._ops()]

@@ -62,6 +62,9 @@ class ConvFilter:
             CompressionError: If a name fits no convolution.
         """
         include = self._include(architecture)
+        if self.include is None:
+            # All parts of a model without a backbone: some of them are no convolutions.
+            include = list(filter(tree.inside, include)) or include
         kind = type(architecture).__name__
         if self.include is None and not any(map(tree.inside, include)):
             names = ', '.join(map(repr, tree.parts('')))

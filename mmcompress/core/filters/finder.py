@@ -11,6 +11,7 @@ from torch import nn
 
 from mmcompress.core.base.names import demo_shape, matches, name_list
 from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.probe.example import Demo
 from mmcompress.registry import TASK_UTILS
 
 from .eligible import ANY, ConvFilter, check_pattern, times
@@ -65,7 +66,7 @@ class FilterFinder:
         min_channels: int = 16,
         skip_first_block: bool = False,
         by_position: bool = False,
-        input_shape: Sequence[int] | None = None,
+        input_shape: Demo = None,
     ) -> None:
         self.rule = _rule(rule)
         self.filter = ConvFilter(include, exclude, kernel_size, groups, stride, min_channels)

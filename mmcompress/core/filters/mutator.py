@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, cast
 
 from mmengine.logging import print_log
@@ -16,6 +16,7 @@ from mmcompress.core.base.names import twins_of
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.plain import Layers
+from mmcompress.core.probe.example import Demo
 from mmcompress.core.probe.shapes import Shapes, shapes_in
 from mmcompress.registry import MODELS, TASK_UTILS
 
@@ -144,7 +145,7 @@ class FilterMutator(Mutator):
         }
 
     def shapes_seen(
-        self, architecture: nn.Module, input_shape: Sequence[int] | None = None
+        self, architecture: nn.Module, input_shape: Demo = None
     ) -> dict[str, list[Shapes]]:
         """Shapes of what each op takes and gives in a forward pass, once for every time it runs.
 

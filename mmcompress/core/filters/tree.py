@@ -7,12 +7,13 @@ the sizes of feature maps in the model's own forward pass.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
 from mmcompress.core.layers.narrow import is_convolution
+from mmcompress.core.probe.example import Demo
 from mmcompress.core.probe.shapes import shapes_in
 
 #: Sizes of the feature maps that a module takes or gives: one, unless it runs on several.
@@ -72,7 +73,7 @@ def convolutions_of(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def stages_of_convolutions(
-    model: nn.Module, tree: ConvTree, outermost: str, input_shape: Sequence[int] | None = None
+    model: nn.Module, tree: ConvTree, outermost: str, input_shape: Demo = None
 ) -> dict[str, str]:
     """The stage of each convolution that the model's own forward pass runs.
 
@@ -178,7 +179,7 @@ def common_module(names: Iterable[str]) -> str:
 
 
 def _sizes(
-    model: nn.Module, tree: ConvTree, input_shape: Sequence[int] | None
+    model: nn.Module, tree: ConvTree, input_shape: Demo
 ) -> tuple[dict[str, Sizes], dict[str, Sizes]]:
     """Sizes of what modules with convolutions take and give in the model's forward pass."""
     taken: dict[str, set[tuple[int, ...]]] = defaultdict(set)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,12 +11,13 @@ from torch import Tensor, nn
 
 from mmcompress.core.layers.narrow import is_convolution, is_narrowable, is_pass_through
 
+from .example import Demo
 from .probe import Probe, few_proposals, seeded, tensors_in, working_copy
 from .trace import Recorder, inputs_of
 
 
 def norms_behind(
-    model: nn.Module, input_shape: Sequence[int] | None = None, probe: Probe | None = None
+    model: nn.Module, input_shape: Demo = None, probe: Probe | None = None
 ) -> dict[str, str]:
     """Map each convolution to the norm that is the only consumer of its output.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.narrow import is_convolution, is_narrowable
 
 from .demo_inputs import demo_batch, fixed_size, forward_modes
+from .example import Demo, Example
 from .trace import Recorder
 
 #: Sides, or heights and widths, tried in turn until the model's forward pass accepts one. Small
@@ -142,13 +143,17 @@ class Probe:
 
     Args:
         model: A working copy (see :func:`working_copy`).
-        input_shape: ``(N, C, H, W)`` of the demo batch; ``None`` finds one that works.
+        input_shape: ``(N, C, H, W)`` of the demo batch, or inputs that a user gives; ``None`` finds
+            a shape that works.
 
     Raises:
         CompressionError: If the forward pass accepts none of the shapes tried.
     """
 
-    def __init__(self, model: nn.Module, input_shape: Sequence[int] | None = None) -> None:
+    def __init__(self, model: nn.Module, input_shape: Demo = None) -> None:
+        self.example = input_shape if isinstance(input_shape, Example) else None
+        if isinstance(input_shape, Example):
+            input_shape = input_shape.images.shape
         self.failures: list[str] = []
         self.reference: list[tuple[int, ...]] = []
         for shape in [tuple(input_shape)] if input_shape else _shapes(model):
@@ -157,6 +162,11 @@ class Probe:
             self.modes, self.unreached = self._find_modes(model)
             if self.modes:
                 return
+        if self.example is not None:
+            raise CompressionError(
+                f'example_inputs: the forward pass of {type(model).__name__} does not accept them '
+                f'({self.failures[0]}); give inputs that the model works on'
+            )
         raise CompressionError(
             f'the forward pass of {type(model).__name__} accepts no demo batch '
             f'({self.failures[0]}); give `input_shape` a size that the model works on'
@@ -176,6 +186,11 @@ class Probe:
 
     def forward(self, model: nn.Module, mode: str) -> Any:
         """Run ``model`` on the demo batch as mmengine's loops would in this mode."""
+        if self.example is not None:
+            if not isinstance(model, BaseModel):
+                return self.example.run(model)
+            with _training(model, mode == 'loss'):
+                return self.example.run(model, mode=mode)
         if mode not in self._batches:
             self._batches[mode] = demo_batch(model, self.shape, mode)
         inputs, samples = self._batches[mode]

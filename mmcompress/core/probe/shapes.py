@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .example import Demo
 from .probe import Probe, few_proposals, seeded, working_copy
 
 #: Of what a module takes and of what it gives; ``None`` where that is no tensor.
@@ -17,7 +18,7 @@ Shapes = tuple[torch.Size | None, torch.Size | None]
 
 
 def shapes_in(
-    model: nn.Module, names: Iterable[str], input_shape: Sequence[int] | None = None
+    model: nn.Module, names: Iterable[str], input_shape: Demo = None
 ) -> dict[str, list[Shapes]]:
     """Shapes that modules take and give, once for every time they run.
 

@@ -164,6 +164,20 @@ class FCF(CompressionAlgorithm):
         self._check_loaded()
         around_step(optim_wrapper, self.scalars, self._before_step, self._after_step)
 
+    def advance(self) -> None:
+        """Round the scalars, and finetune from here.
+
+        Raises:
+            CompressionError: If this is stage ``'finetune'``.
+        """
+        if self.stage == 'finetune':
+            super().advance()
+        self.stage = 'finetune'
+        for parameter in self.scalars:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        self.settle()
+
     @torch.no_grad()
     def binarize(self) -> None:
         """Set the largest scalars of each row to one and the others to zero: k, by default."""
@@ -226,7 +240,10 @@ class FCF(CompressionAlgorithm):
         """Scalars have to be binary before filters can be removed."""
         if self.binary:
             return ''
-        return 'its scalars are not binary yet; train it with stage="finetune" from here'
+        return (
+            'its scalars are not binary yet; train it with stage="finetune" from here (in Python: '
+            'next_stage(), and another training)'
+        )
 
     def set_widths(self) -> None:
         """By magnitude, widths depend on the weights that training starts from."""
@@ -291,6 +308,8 @@ class FCF(CompressionAlgorithm):
                 )
 
     def _before_step(self) -> None:
+        if self.stage == 'finetune':
+            return  # The optimizer of the stage before has been kept.
         rows = self.admm.pad([p.detach() for p in self.scalars])
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.scalars]
         blended = self.admm.blend(rows, self.admm.pad(gradients), self._widths)
@@ -304,6 +323,8 @@ class FCF(CompressionAlgorithm):
                 parameter.grad.copy_(gradient)
 
     def _after_step(self) -> None:
+        if self.stage == 'finetune':
+            return
         self.admm.ascend(self.admm.pad([p.detach() for p in self.scalars]))
 
 

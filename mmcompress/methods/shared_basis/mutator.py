@@ -15,6 +15,9 @@ from mmcompress.registry import MODELS
 
 from .unit import SharedBasisUnit
 
+#: Keys of ``parse_cfg`` that say where to look, and on what the model runs.
+WHERE = {'include', 'exclude', 'input_shape'}
+
 
 @MODELS.register_module()
 class SharedBasisMutator(FilterMutator):
@@ -22,7 +25,8 @@ class SharedBasisMutator(FilterMutator):
 
     Args:
         filter_unit_cfg: As in the base class.
-        parse_cfg: As in the base class; by default a unit is a stage without its first block.
+        parse_cfg: As in the base class; if it says nothing, or only where to look, a unit is a
+            stage without its first block.
         **kwargs: As in the base class.
     """
 
@@ -35,7 +39,8 @@ class SharedBasisMutator(FilterMutator):
         parse_cfg: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        parse_cfg = dict(rule='stage', skip_first_block=True) if parse_cfg is None else parse_cfg
+        if parse_cfg is None or (isinstance(parse_cfg, dict) and WHERE.issuperset(parse_cfg)):
+            parse_cfg = dict(rule='stage', skip_first_block=True) | (parse_cfg or {})
         super().__init__(filter_unit_cfg, parse_cfg, **kwargs)
 
     def prepare_units(self, architecture: nn.Module) -> None:
