@@ -99,17 +99,21 @@ def parse_args() -> argparse.Namespace:
 def make_ready(task: tuple[str, Path]) -> dict[str, Any]:
     """Body of a child process: an export, and beside it what converters read."""
     given, folder = task
+    before = logging.root.manager.disable
     logging.disable(logging.INFO)  # how every layer is initialised
-    if Path(given).is_dir():
-        for name in ('compact.py', 'compact.pth', 'fix_subnet.json'):
-            source = Path(given, name)
-            if not source.is_file():
-                raise CompressionError(f'{given!r} is no export: it has no {name}')
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(source.read_bytes())
-    else:
-        untrained(given, folder)
-    return prepare(folder)
+    try:
+        if Path(given).is_dir():
+            for name in ('compact.py', 'compact.pth', 'fix_subnet.json'):
+                source = Path(given, name)
+                if not source.is_file():
+                    raise CompressionError(f'{given!r} is no export: it has no {name}')
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(source.read_bytes())
+        else:
+            untrained(given, folder)
+        return prepare(folder)
+    finally:
+        logging.disable(before)
 
 
 def convert(python: str, runtime: str, folder: Path, timeout: float) -> dict[str, Any]:

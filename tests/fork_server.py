@@ -12,9 +12,15 @@ import os
 import runpy
 import signal
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import mmcompress.everything  # noqa: F401  (which every tool imports first)
+
+for library in ('mmpretrain', 'mmdet', 'mmseg', 'mmpose'):
+    with suppress(ImportError):
+        import_module(f'{library}.models')
 
 
 def main() -> None:

@@ -8,9 +8,8 @@ the answer is a folder that does not exist.
 
 It is slow, too: each question reads the metadata of all packages again.
 
-Remedy: a package is installed where importlib finds its module, and only if it finds none the
-original is asked. Where the original fails to say where a package is, or names a folder that is not
-there, the answer comes from importlib too.
+Remedy: a package is installed, and is, where importlib finds its module. Only if importlib finds
+none, the original is asked.
 """
 
 from __future__ import annotations
@@ -88,15 +87,15 @@ def get_installed_path(package: str) -> str:
     Raises:
         ModuleNotFoundError: If there is no such module.
     """
+    module = module_of(package)
+    spec = importlib.util.find_spec(module) if is_importable(module) else None
+    for folder in (spec and spec.submodule_search_locations) or ():
+        return folder
     # pkg_resources' own exceptions cannot be named here: it may be missing itself.
     with suppress(Exception):
         path = _original_get_installed_path(package)
         if os.path.exists(path):
             return path
-    module = module_of(package)
-    spec = importlib.util.find_spec(module) if is_importable(module) else None
-    for folder in (spec and spec.submodule_search_locations) or ():
-        return folder
     raise ModuleNotFoundError(f'{package} is not installed')
 
 

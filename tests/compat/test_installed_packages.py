@@ -18,9 +18,9 @@ def no_pkg_resources(package):
     raise ModuleNotFoundError("No module named 'pkg_resources'")
 
 
-def test_a_good_answer_is_kept(monkeypatch, tmp_path):
+def test_the_original_is_asked_for_what_importlib_does_not_find(monkeypatch, tmp_path):
     monkeypatch.setattr(remedy, '_original_get_installed_path', lambda package: str(tmp_path))
-    assert remedy.get_installed_path('mmengine') == str(tmp_path)
+    assert remedy.get_installed_path('no-such-package') == str(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_not_an_answer(monkeypatch):
