@@ -65,8 +65,9 @@ def compress(
 
     Example:
         >>> images = torch.randn(2, 3, 8, 8)
-        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-        >>> compact = compress(net, example_inputs=images, target_pruning_ratio=0.5)
+        >>> layers = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)
+        >>> net = nn.Sequential(*layers)
+        >>> compact = compress(net, 'magnitude', images, target_pruning_ratio=0.5)
         >>> compact(images).shape
         torch.Size([2, 4, 4, 4])
     """
