@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 
 from mmcompress.cli.launch import run
 
@@ -222,6 +224,8 @@ def test_one_sentence(
         monkeypatch.chdir(tool.ROOT)
         monkeypatch.syspath_prepend(files['tmp'])
         monkeypatch.setattr('sys.argv', [f'{script}.py', *filled])
+        # Loggers keep the stream that they were made with, and this test's ends with it.
+        monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
         with pytest.raises(SystemExit) as ended:
             run(tool.module(script).main)
         status, (text, said) = ended.value.code, capsys.readouterr()
