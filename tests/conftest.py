@@ -29,8 +29,8 @@ torch.set_num_threads(1)  # small networks; a second thread costs more than it g
 
 #: What the small environment of `make test-fast` lacks; a file that names one of these needs more.
 FULL = re.compile(r'\b(mmdet|mmseg|mmpose|mmrazor|onnx|onnxruntime|osqp|mmcv\.ops)\b')
-#: Folders whose tests run whole tools, or whole pages.
-SLOW = ('benchmarks', 'cli', 'docs', 'integration')
+#: Folders, and files beside this one, whose tests run whole tools, pages or trainings.
+SLOW = ('benchmarks', 'cli', 'docs', 'integration', 'test_api.py', 'test_import.py')
 
 
 def _needs_full(path: Path) -> bool:
