@@ -236,9 +236,9 @@ def check_equal(
     """
     difference, compared = compare(algorithm, rebuilt, batches, relative)
     off = difference
-    weights = weights_of_factors(content['state_dict'], content.get('factors', {}))
     if any(w.dtype in (torch.float16, torch.bfloat16) for w in content['state_dict'].values()):
         # What was rounded differs from what was trained, but not from its own file.
+        weights = weights_of_factors(content['state_dict'], content.get('factors', {}))
         static.load_state_dict(weights)
         off, _ = compare(algorithm, rebuilt, batches, relative, trained=static)
     if not off < TOLERANCE:
