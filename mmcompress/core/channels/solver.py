@@ -409,17 +409,15 @@ class _Counted:
 
     def _count(self, model: nn.Module) -> FlopAnalyzer:
         forward: Callable[..., Any] = model
-        mode: dict[str, Any] = {}
-        if isinstance(model, BaseModel):
-            mode['mode'] = self._mode
+        mode: dict[str, Any] = dict(mode=self._mode) if isinstance(model, BaseModel) else {}
         if self._example is not None:
             inputs: Any = self._example.images
             forward = partial(self._example.run, model, **mode)
         else:
             inputs, samples = self._batch
-        if self._example is None and isinstance(model, BaseModel):
-            # Some heads write into the samples they are given.
-            forward = partial(model, data_samples=copy.deepcopy(samples), **mode)
+            if mode:
+                # Some heads write into the samples they are given.
+                forward = partial(model, data_samples=copy.deepcopy(samples), **mode)
         with seeded():
             return count(model, inputs, forward)
 
