@@ -4,20 +4,8 @@ from mmcompress import compat
 
 compat.apply()  # before anything that imports an old dependency
 
-from mmcompress import core, datasets, engine, methods, models, registry  # noqa: E402
-from mmcompress.api import compress, export, load  # noqa: E402
-from mmcompress.core.export.checkpoint import load_compact  # noqa: E402
+from mmcompress import core, datasets, engine, methods, models, registry  # noqa: E402, F401
+from mmcompress.api import compress, export, load  # noqa: E402, F401
+from mmcompress.core.export.checkpoint import load_compact  # noqa: E402, F401
 
 compat.mmrazor.serve(registry.ROOTS, engine.ExportValLoop)
-
-__all__ = [
-    'compress',
-    'core',
-    'datasets',
-    'engine',
-    'export',
-    'load',
-    'load_compact',
-    'methods',
-    'models',
-]
