@@ -1,7 +1,6 @@
 """Small networks, runners and tools that the tests of several folders share."""
 
 import copy
-import functools
 import importlib.util
 import itertools
 import random
@@ -19,11 +18,11 @@ from torch.utils.data import Dataset
 
 import mmcompress  # noqa: F401  (repairs old dependencies before they are imported)
 
-from mmengine.config import utils  # isort: skip
 from mmengine.evaluator import BaseMetric  # isort: skip
 from mmengine.model import BaseModel  # isort: skip
 from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope  # isort: skip
 from mmengine.runner import Runner  # isort: skip
+from mmcompress.cli.tabulating import metafiles_read_once  # isort: skip
 
 torch.set_num_threads(1)  # small networks; a second thread costs more than it gives
 
@@ -117,6 +116,22 @@ def library_model():
     return make
 
 
+@pytest.fixture(scope='session')
+def random_norms():
+    """A function that gives batch norms other statistics and parameters than those of the start."""
+
+    def change(model):
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias)
+                nn.init.normal_(module.running_mean)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+        return model
+
+    return change
+
+
 @pytest.fixture
 def rng_state():
     """A function that returns the state of every random generator, comparable by ``==``."""
@@ -130,9 +145,7 @@ def rng_state():
 
 @pytest.fixture(scope='session', autouse=True)
 def _libraries_are_read_once():
-    """mmengine reads all metafiles of a library for each config of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utils, 'load', functools.cache(utils.load))
+    with metafiles_read_once():
         yield
 
 

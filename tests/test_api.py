@@ -64,15 +64,6 @@ NETWORKS = dict(
 )
 
 
-def moved(model):
-    """With norms that differ from the start."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    return model
-
-
 def train(model, images, steps, lr=0.01):
     """The loop that the documentation shows, on made-up targets."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
@@ -90,9 +81,9 @@ def size(model):
 
 @pytest.mark.parametrize('network', NETWORKS)
 @pytest.mark.parametrize('method', METHODS)
-def test_trained_in_a_loop_exported_and_loaded(method, network, tmp_path):
+def test_trained_in_a_loop_exported_and_loaded(method, network, random_norms, tmp_path):
     make, shape = NETWORKS[network]
-    dense, images = moved(make()), torch.randn(shape)
+    dense, images = random_norms(make()), torch.randn(shape)
     before = copy.deepcopy(dense.state_dict())
     options = UNETS.get(method, {}) if network == 'unet' else {}
     model = mmcompress.compress(dense, method, images, target_pruning_ratio=0.5, **options)

@@ -57,7 +57,7 @@ def count_rows(
             raise CompressionError(f'--row: no published row has a name like {", ".join(names)}')
     done: dict[str, dict[str, Any]] = {}
     results = []
-    with _quiet(), _metafiles_read_once(), progress_bar() as progress:
+    with _quiet(), metafiles_read_once(), progress_bar() as progress:
         task = progress.add_task('', total=len(rows))
         for row in rows:
             progress.update(task, description=f'{row.system} {row.row}')
@@ -85,7 +85,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _metafiles_read_once() -> Iterator[None]:
+def metafiles_read_once() -> Iterator[None]:
     """Inside, mmengine reads the metafiles of a library once, instead of for each of its configs.
 
     That is half of the time that a small network takes.

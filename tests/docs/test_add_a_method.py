@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS as ROOT
-from torch import nn
 
 from mmcompress.core import CompressionError
 from mmcompress.core.base.op import Op
@@ -54,14 +53,6 @@ def _written(tmp_path_factory):
             del MODELS.module_dict[name]
 
 
-def randomized(model):
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-    return model
-
-
 def test_the_page_has_both():
     assert set(examples()) == set(MOST)
     assert all('__init__.py' in files for files in examples().values())
@@ -100,12 +91,14 @@ METHODS = {
 
 @pytest.mark.parametrize('name', METHODS)
 @pytest.mark.parametrize('network', ['tiny', 'residual'])
-def test_trained_and_exported_exactly(name, network, make_runner, classifier_cfg, tmp_path):
+def test_trained_and_exported_exactly(
+    name, network, make_runner, classifier_cfg, random_norms, tmp_path
+):
     architecture = dict(TINY)
     if network == 'residual':
         architecture = classifier_cfg()
     cfg = Config(dict(model=dict(METHODS[name], architecture=architecture)))
-    dense = randomized(ROOT.build(architecture))
+    dense = random_norms(ROOT.build(architecture))
     algorithm = ROOT.build(cfg.model)
     algorithm.load_state_dict(dense.state_dict(), strict=False)
     if name in ('l1', 'fpgm'):

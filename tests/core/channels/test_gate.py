@@ -44,17 +44,9 @@ def gates(architecture, **mutator):
     return ROOT.build(dict(cfg, mutator_cfg=dict(type='GateTestMutator', **mutator)))
 
 
-def randomized(model):
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
-    return model
-
-
-def test_open_gates_change_nothing(classifier_cfg):
+def test_open_gates_change_nothing(classifier_cfg, random_norms):
     algorithm = gates(classifier_cfg())
-    dense = randomized(ROOT.build(classifier_cfg()))
+    dense = random_norms(ROOT.build(classifier_cfg()))
     algorithm.load_state_dict(dense.state_dict(), strict=False)
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(algorithm.architecture.eval()(x), dense.eval()(x))
@@ -63,9 +55,9 @@ def test_open_gates_change_nothing(classifier_cfg):
     assert (kinds.count(ScaledConv2d), kinds.count(Gate)) == (7, 7 + 2)
 
 
-def test_the_largest_scales_stay(classifier_cfg):
+def test_the_largest_scales_stay(classifier_cfg, random_norms):
     """The network without the silent channels does the same; so do its residual streams."""
-    algorithm = randomized(gates(classifier_cfg()))
+    algorithm = random_norms(gates(classifier_cfg()))
     for unit in algorithm.mutator.units.values():
         unit.op.scales.fill_(0)
         unit.op.scales[torch.randperm(unit.num_channels)[: unit.width]] = 1
@@ -76,8 +68,8 @@ def test_the_largest_scales_stay(classifier_cfg):
     assert static.backbone.conv1.out_channels == 8
 
 
-def test_what_stands_behind_a_silent_channel(classifier_cfg):
-    algorithm = randomized(gates(classifier_cfg()))
+def test_what_stands_behind_a_silent_channel(classifier_cfg, random_norms):
+    algorithm = random_norms(gates(classifier_cfg()))
     unit = next(iter(algorithm.mutator.units.values()))
     before = copy.deepcopy(algorithm.architecture)
     unit.op.scales[2] = 0

@@ -28,16 +28,6 @@ def magnitude(*args, **kwargs):
     return MODELS.build(config(*args, **kwargs))
 
 
-def randomize(model):
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return model
-
-
 def masks(algorithm):
     return {name: unit.op.mask.tolist() for name, unit in algorithm.mutator.units.items()}
 
@@ -57,8 +47,8 @@ def train(algorithm, length, wrapper=None, start=0):
 
 
 @pytest.mark.parametrize('criterion', CRITERIA)
-def test_exported_exactly(classifier_cfg, criterion):
-    algorithm = randomize(magnitude(classifier_cfg(), criterion=criterion, begin=0.5))
+def test_exported_exactly(classifier_cfg, random_norms, criterion):
+    algorithm = random_norms(magnitude(classifier_cfg(), criterion=criterion, begin=0.5))
     x = torch.randn(4, 3, 32, 32)
     for share in (0.0, 0.5):
         if criterion == 'taylor':
@@ -219,9 +209,9 @@ def test_a_budget():
     assert sum(p.numel() for p in to_static(algorithm).parameters()) < dense
 
 
-def test_written_and_rebuilt(tmp_path, classifier_cfg):
+def test_written_and_rebuilt(tmp_path, classifier_cfg, random_norms):
     cfg = Config(dict(model=config(classifier_cfg(), steps=2)))
-    algorithm = randomize(MODELS.build(copy.deepcopy(cfg.model)))
+    algorithm = random_norms(MODELS.build(copy.deepcopy(cfg.model)))
     with pytest.raises(CompressionError, match='0 of 2 pruning steps are over'):
         export(algorithm, cfg, tmp_path / 'early')
     for iteration in (0, 5):
