@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,10 @@ def script(name: str) -> Path:
     return Path(folder, f'{name}.py')
 
 
+#: Some tests run several tools side by side.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 @functools.cache
 def _server() -> subprocess.Popen:
     """A process that has imported everything, for the life of this one."""
@@ -68,10 +73,14 @@ def run_tool(name: str, *args: object, limit: float = 240) -> subprocess.Complet
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         job = dict(words=words, cwd=str(ROOT), env=environment(), folder=place)
-        _server().stdin.write(json.dumps(job) + '\n')
-        _server().stdin.flush()
+        with _ONE_AT_A_TIME:
+            server = _server()
+            server.stdin.write(json.dumps(job) + '\n')
+            server.stdin.flush()
         end = time.monotonic() + limit
         while not (folder / 'status').exists():
+            if server.poll() is not None:
+                raise RuntimeError(f'fork_server.py ended with status {server.returncode}')
             if time.monotonic() > end:
                 os.killpg(int((folder / 'pid').read_text()), signal.SIGKILL)
                 raise TimeoutError(words)
