@@ -28,8 +28,11 @@ torch.set_num_threads(1)  # small networks; a second thread costs more than it g
 
 #: What the small environment of `make test-fast` lacks; a file that names one of these needs more.
 FULL = re.compile(r'\b(mmdet|mmseg|mmpose|mmrazor|onnx|onnxruntime|osqp|mmcv\.ops)\b')
-#: Folders, and files beside this one, whose tests run whole tools, pages or trainings.
-SLOW = ('benchmarks', 'cli', 'docs', 'integration', 'test_api.py', 'test_import.py')
+#: Paths from this folder, of tests that run whole tools, pages or trainings, or build networks of
+#: published recipes.
+SLOW = re.compile(
+    r'(benchmarks|cli|docs|integration|test_api|test_import|methods/\w+/test_layout_)'
+)
 
 
 def _needs_full(path: Path) -> bool:
@@ -48,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if full[item.path]:
             item.add_marker('full')
-        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
+        if SLOW.match(item.path.relative_to(Path(__file__).parent).as_posix()):
             item.add_marker('slow')
 
 
