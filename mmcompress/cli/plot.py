@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Draw."""
-    from mmcompress.report import progress_plot, read_progress
+    from mmcompress.report import progress_plot, read_progress, what_was_trained
 
     out = Path(args.out) if args.out else Path(args.work_dir, 'progress.png')
     rows = read_progress(args.work_dir)
-    progress_plot(rows, out, title=args.work_dir)
+    progress_plot(rows, out, title=what_was_trained(args.work_dir))
     print(f'{len(rows)} passes over the data drawn, written to {out}')

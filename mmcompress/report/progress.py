@@ -57,6 +57,23 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith('\n')]
 
 
+def what_was_trained(work_dir: str | os.PathLike) -> str:
+    """Method and config of a training, as a heading; the name of the folder without a config.
+
+    Args:
+        work_dir: The folder that training wrote to, where mmengine left the config.
+    """
+    from mmengine.config import Config
+
+    work_dir = Path(work_dir)
+    configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    if not configs:
+        return work_dir.resolve().name
+    model = Config.fromfile(configs[-1], import_custom_modules=False).get('model', {})
+    method = str(model.get('type', '')).rpartition('.')[2]
+    return ': '.join(filter(None, (method, configs[-1].stem)))
+
+
 def progress_plot(
     rows: list[dict[str, Any]], path: str | os.PathLike, title: str | None = None
 ) -> None:

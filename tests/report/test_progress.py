@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from mmcompress.core import CompressionError
-from mmcompress.report import progress_plot, read_progress
+from mmcompress.report import progress_plot, read_progress, what_was_trained
 
 
 def row(iteration, **more):
@@ -95,3 +95,14 @@ def test_picture(tmp_path, count, histogram):
     image = imread(path)
     assert image.shape[1] > 500
     assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 20
+
+
+def test_heading(tmp_path):
+    """It names what was trained, not a path of the machine."""
+    folder = tmp_path / 'mine'
+    folder.mkdir()
+    assert what_was_trained(folder) == 'mine'
+    (folder / 'resnet20.py').write_text("custom_imports = dict(imports=['nowhere'])\n")
+    assert what_was_trained(folder) == 'resnet20'
+    (folder / 'resnet20.py').write_text("model = dict(type='mmcompress.FCF')\n")
+    assert what_was_trained(folder) == 'FCF: resnet20'
