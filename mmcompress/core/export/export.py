@@ -28,6 +28,7 @@ from .factors import factored_state, weights_of_factors
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
 from .onnx_readme import readme
+from .proposals import Proposals
 from .sessions import check_openvino
 from .static import SCOPE, subnet_of, to_static
 
@@ -309,11 +310,13 @@ def compare(
     static = static.eval()
     with seeded():
         probe = Probe(copy.deepcopy(trained).cpu(), algorithm.mutator.parse_cfg.get('input_shape'))
-    outputs = []
+    outputs: list[Any] = []
+    proposals = Proposals()
     for model in (trained, static):
         # Some forward passes draw random numbers (samples of proposals): the same for both.
-        with seeded():
-            outputs.append(probe.run(copy.deepcopy(model).cpu()))
+        model = copy.deepcopy(model).cpu()
+        with seeded(), proposals.of(model, first=not outputs):
+            outputs.append([probe.run(model), proposals.maps])
     worst = _difference(outputs[0], outputs[1], relative)
     # Test data have no ground truth for a loss; predictions may be without tensors.
     mode = 'tensor' if 'tensor' in probe.modes else 'predict'
@@ -323,8 +326,8 @@ def compare(
         inputs = algorithm.data_preprocessor(copy.deepcopy(batch), False)
         outputs = []
         for model in (trained, static):
-            with seeded():
-                outputs.append(_forward(model, copy.deepcopy(inputs), mode))
+            with seeded(), proposals.of(model, first=not outputs):
+                outputs.append([_forward(model, copy.deepcopy(inputs), mode), proposals.maps])
         worst = max(worst, _difference(outputs[0], outputs[1], relative))
     return worst, count
 
