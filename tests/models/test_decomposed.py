@@ -141,6 +141,23 @@ def test_networks():
         assert torch.isfinite(network(x)[0]).all()
 
 
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda cfg: CIFARVGG(11, conv_cfg=dict(cfg, norm_behind=True), num_plain=2),
+        lambda cfg: CIFARResNet(8, conv_cfg=cfg),
+        lambda cfg: EDSR(2, 8, conv_cfg=cfg),
+        lambda cfg: SRResNet(2, 8, conv_cfg=cfg),
+    ],
+)
+def test_networks_of_factors_train(make):
+    """No layer writes over what another one needs for its backward pass."""
+    network = make(dict(type=FACTOR))
+    out = network(torch.rand(2, 3, 32, 32))
+    (out[0] if isinstance(out, tuple) else out).square().mean().backward()
+    assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+
+
 def test_srresnet_has_one_slope():
     network = SRResNet(2, 8, conv_cfg=dict(type=FACTOR))
     blocks = network.blocks.parameters()

@@ -86,7 +86,8 @@ class CIFARVGG(BaseModule):
                 stage.add_module(f'conv{i}', conv)
                 if with_bn and not getattr(conv, 'ends_in_norm', False):
                     stage.add_module(f'bn{i}', nn.BatchNorm2d(width))
-                stage.add_module(f'relu{i}', nn.ReLU(inplace=True))
+                # Another's convolution may end in an activation, which needs its output again.
+                stage.add_module(f'relu{i}', nn.ReLU(inplace=cfg is None))
                 channels = width
             if index < len(counts) or last_pool:
                 stage.add_module('pool', nn.MaxPool2d(2))

@@ -27,7 +27,7 @@ class EDSRBlock(nn.Module):
     def __init__(self, width: int, res_scale: float = 1.0, conv_cfg: dict | None = None) -> None:
         super().__init__()
         self.conv1 = build_conv(conv_cfg, width, width, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU(inplace=conv_cfg is None)  # what stands before may need its output
         self.conv2 = build_conv(conv_cfg, width, width, 3, padding=1)
         self.res_scale = res_scale
 
