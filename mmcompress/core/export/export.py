@@ -28,7 +28,7 @@ from .factors import factored_state, weights_of_factors
 from .folding import fold_norms
 from .onnx import check_packages, export_onnx
 from .onnx_readme import readme
-from .proposals import Proposals
+from .rankings import Rankings
 from .sessions import check_openvino
 from .static import SCOPE, subnet_of, to_static
 
@@ -311,12 +311,12 @@ def compare(
     with seeded():
         probe = Probe(copy.deepcopy(trained).cpu(), algorithm.mutator.parse_cfg.get('input_shape'))
     outputs: list[Any] = []
-    proposals = Proposals()
+    rankings = Rankings()
     for model in (trained, static):
         # Some forward passes draw random numbers (samples of proposals): the same for both.
         model = copy.deepcopy(model).cpu()
-        with seeded(), proposals.of(model, first=not outputs):
-            outputs.append([probe.run(model), proposals.maps])
+        with seeded(), rankings.of(model, first=not outputs):
+            outputs.append([probe.run(model), rankings.maps])
     worst = _difference(outputs[0], outputs[1], relative)
     # Test data have no ground truth for a loss; predictions may be without tensors.
     mode = 'tensor' if 'tensor' in probe.modes else 'predict'
@@ -326,8 +326,8 @@ def compare(
         inputs = algorithm.data_preprocessor(copy.deepcopy(batch), False)
         outputs = []
         for model in (trained, static):
-            with seeded(), proposals.of(model, first=not outputs):
-                outputs.append([_forward(model, copy.deepcopy(inputs), mode), proposals.maps])
+            with seeded(), rankings.of(model, first=not outputs):
+                outputs.append([_forward(model, copy.deepcopy(inputs), mode), rankings.maps])
         worst = max(worst, _difference(outputs[0], outputs[1], relative))
     return worst, count
 
