@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
+from mmcompress.core.base.steps import Clock
 from mmcompress.core.channels.choose import keep_largest
-from mmcompress.core.checks import one_of
+from mmcompress.core.checks import is_number, one_of
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
 from .around_step import around_step
+from .decisions import MARGIN, choose, undecided
 from .loading import check_scalars
 from .mutator import FCFMutator
 from .state import ADMMState
@@ -28,6 +31,10 @@ STAGES = ('factorize', 'finetune')
 ROUNDINGS = ('exact', 'threshold')
 #: Scalars below go with ``rounding='threshold'``.
 THRESHOLD = 0.1
+#: ``mu`` of the authors' program for CIFAR.
+PUBLISHED_MU = 1.01
+#: Layers are undecided while less than this part of the way to a decision is behind them.
+DECIDED = 0.5
 #: Below this share of their way in a step, scalars hardly move.
 LEAST_REACH = 0.05
 BINS = 20
@@ -49,21 +56,25 @@ class FCF(CompressionAlgorithm):
         stage: ``'factorize'`` or ``'finetune'``.
         rho: Penalty at first.
         rho_max: Where it stops growing.
-        mu: Its factor at each step.
+        mu: Its factor at each step. ``'auto'``: such that it is at ``rho_max`` after a part of
+            training, ``rho_max_at``. ``None`` is ``'auto'``, and with ``faithful=True`` it is 1.01.
+        rho_max_at: That part, above 0 and at most 1. The learning rate has to be high then.
         alpha: Share of ADMM's gradient in that of the scalars.
         rounding: Which filters stay. ``'exact'``: of each layer the k of the largest scalars, as
             many as the keep ratio asks for. ``'threshold'``: all whose scalar is above 0.1 (the
             authors), at least one of each layer; where filters of groups have to stay equally
             many, as many in each as in the group with the most. ``None`` is ``'exact'``, and with
-            ``faithful=True`` it is ``'threshold'``.
+            ``faithful=True`` it is ``'threshold'``. Where the scalars of a layer are too close to
+            decide, those filters stay without which the loss of the training images would change
+            most, see :func:`~mmcompress.methods.fcf.decisions.choose`.
         **kwargs: Arguments of
             :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, such as ``budget``.
 
     Raises:
         CompressionError: If an argument is wrong.
 
-    Source: Li et al., CVPR 2019. The defaults are those for CIFAR; for ImageNet
-    ``rho=0.001, mu=1.005, alpha=0.65``.
+    Source: Li et al., CVPR 2019. The published values for CIFAR are
+    ``rho=0.01, mu=1.01, alpha=0.99``, for ImageNet ``rho=0.001, mu=1.005, alpha=0.65``.
     """
 
     mutator_type = FCFMutator
@@ -78,12 +89,16 @@ class FCF(CompressionAlgorithm):
         stage: str = 'factorize',
         rho: float = 0.01,
         rho_max: float = 6.0,
-        mu: float = 1.01,
+        mu: float | str | None = None,
+        rho_max_at: float = 0.2,
         alpha: float = 0.99,
         rounding: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if mu is None:
+            mu = PUBLISHED_MU if kwargs.get('faithful') is True else 'auto'
         _check(stage, rho, rho_max, mu, alpha)
+        _check_share(rho_max_at)
         if rounding is not None:
             one_of(rounding, ROUNDINGS, 'rounding')
         super().__init__(
@@ -95,7 +110,10 @@ class FCF(CompressionAlgorithm):
         # Scalars of frozen stages would learn nothing, and all filters there look alike.
         train_all_stages(self.architecture, 'FCF')
         lengths = [len(row) for unit in self.mutator.mutable_units for row in unit.rows]
-        self.admm = ADMMState(lengths, rho, rho_max, mu, alpha)
+        self.rho_max_at = rho_max_at
+        self._grows_in_time = isinstance(mu, str)
+        self._accumulation = 1
+        self.admm = ADMMState(lengths, rho, rho_max, 1 if isinstance(mu, str) else mu, alpha)
         # Told by every checkpoint: whether widths are set, and scalars rounded.
         self.register_buffer('started', torch.tensor(False))
         self.register_buffer('binary', torch.tensor(False))
@@ -160,9 +178,17 @@ class FCF(CompressionAlgorithm):
             ],
             device=self.admm.mask.device,
         )
+        self._accumulation = getattr(optim_wrapper, '_accumulative_counts', 1)
         self._check_reach(optim_wrapper)
         self._check_loaded()
         around_step(optim_wrapper, self.scalars, self._before_step, self._after_step)
+
+    def tick(self, clock: Clock) -> None:
+        """With ``mu='auto'``, find what the penalty grows by."""
+        super().tick(clock)
+        if self._grows_in_time and self.stage == 'factorize':
+            steps = clock.max_iterations // self._accumulation
+            self.admm.reach_maximum_after(math.ceil(self.rho_max_at * steps))
 
     def advance(self) -> None:
         """Round the scalars, and finetune from here.
@@ -180,37 +206,58 @@ class FCF(CompressionAlgorithm):
 
     @torch.no_grad()
     def binarize(self) -> None:
-        """Set the largest scalars of each row to one and the others to zero: k, by default."""
-        gap, differing = 0.0, 0
+        """Set the largest scalars of each row to one and the others to zero: k, by default.
+
+        Where they are too close to decide, what training has shown does.
+        """
+        differing, open_rows, by_hint = 0, 0, 0
         if not all(p.isfinite().all() for p in self.scalars):
             raise CompressionError(
                 'the scalars of the loaded checkpoint are not finite: stage="factorize" diverged; '
                 'train it again with a smaller learning rate or rho_max'
             )
-        for unit in self.mutator.mutable_units:
-            v = unit.op.v
+        lengths = [len(p) for p in self.scalars]
+        evidence = self.admm.unpad(self.admm.evidence, lengths)
+        for unit, shown in zip(self.mutator.mutable_units, evidence, strict=True):
+            v, rows = unit.op.v, unit.rows
             if self.rounding == 'threshold':
-                above = int((unit.rows > THRESHOLD).sum(1).max())
+                above = int((rows > THRESHOLD).sum(1).max())
                 unit.width = max(above, 1) * unit.groups
-            rounded = keep_largest(unit.rows, unit.width // unit.groups).flatten()
-            gap = max(gap, float((v - v.round()).abs().max()))
+                rounded = keep_largest(rows, unit.width // unit.groups)
+            else:
+                hints = shown.view_as(rows), unit.magnitudes().view_as(rows)
+                rounded, chosen = choose(rows, unit.width // unit.groups, *hints)
+                open_rows += int(chosen.any(1).sum())
+                by_hint += int(chosen.sum())
+            rounded = rounded.flatten()
             differing += int(((v > THRESHOLD) != rounded.bool()).sum())
             v.copy_(rounded)
         self.binary.fill_(True)
         self.mutator.cut(self.architecture, True)
         print_log(
-            f'FCF: rounded; largest |v - round(v)| {gap:.3g}, {differing} filters would '
-            f'have been decided otherwise by the threshold {THRESHOLD}',
+            f'FCF: rounded; {differing} filters would have been decided otherwise by the threshold '
+            f'{THRESHOLD}',
             logger='current',
-            level=logging.WARNING if gap > THRESHOLD else logging.INFO,
         )
+        if open_rows:
+            print_log(
+                f'FCF: in {open_rows} layers stage 1 had not decided which filters stay. Among '
+                f'{by_hint} filters whose scalars are within {MARGIN} of each other, those stay '
+                'without which the loss of the training images would change most',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     @torch.no_grad()
     def progress(self) -> dict[str, Any]:
-        """How far the scalars are from binary.
+        """How far the choice of filters is.
+
+        Warns at the end of training if layers are undecided.
 
         Returns:
-            ``gap_mean`` and ``gap_max`` of ``|v - round(v)|``; ``residual_1`` and
+            ``undecided``, 1 before training and 0 once the k filters of each layer are decided, see
+            :func:`~mmcompress.methods.fcf.decisions.undecided`, the mean over layers;
+            ``undecided_max``, the largest; ``residual_1`` and
             ``residual_2``, the largest ``|v - z1|`` and ``|v - z2|``; ``rho``; ``removed``, how
             many filters would go by the threshold 0.1, of how many ``filters``;
             ``histogram``, the numbers of scalars in 20 equal bins from ``edges[0]`` to
@@ -219,14 +266,17 @@ class FCF(CompressionAlgorithm):
         if self.binary:
             return {}
         v = torch.cat([p.detach() for p in self.scalars])
-        gap = (v - v.round()).abs()
+        units = self.mutator.mutable_units
+        left = [undecided(unit.rows, unit.width // unit.groups) for unit in units]
+        open_ = torch.cat(left)
+        self._warn_undecided(open_)
         first, second = self.admm.residuals(self.admm.pad([v]))
         edges = (-0.25, 1.25)
         # Scalars further out belong to the outermost bins.
         histogram = v.clamp(*edges).float().cpu().histc(BINS, *edges)
         return dict(
-            gap_mean=float(gap.mean()),
-            gap_max=float(gap.max()),
+            undecided=float(open_.mean()),
+            undecided_max=float(open_.max()),
             residual_1=float(first),
             residual_2=float(second),
             rho=float(self.admm.rho),
@@ -258,6 +308,20 @@ class FCF(CompressionAlgorithm):
             unit.width = max(width // divisor, 1) * divisor
 
     # Private
+
+    def _warn_undecided(self, open_: Tensor) -> None:
+        """Say at the end of training that layers are undecided."""
+        clock = self._clock
+        many = int((open_ > DECIDED).sum())
+        if not many or clock is None or clock.iteration + 1 < clock.max_iterations:
+            return
+        print_log(
+            f'FCF: {many} of {len(open_)} layers have not decided which filters stay. Train '
+            'longer, or with a larger learning rate, or let the penalty grow earlier (rho_max_at, now '
+            f'{self.rho_max_at:g}, or mu)',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     def _check_reach(self, optim_wrapper: OptimWrapper) -> None:
         """How far a step of gradient descent moves the scalars towards where ADMM wants them.
@@ -328,7 +392,11 @@ class FCF(CompressionAlgorithm):
         self.admm.ascend(self.admm.pad([p.detach() for p in self.scalars]))
 
 
-def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float) -> None:
+def _check(stage: str, rho: float, rho_max: float, mu: Any, alpha: float) -> None:
+    if mu == 'auto':
+        mu = 1
+    elif isinstance(mu, str):
+        raise CompressionError(f"mu is {mu!r}; it has to be a number, or 'auto'")
     if stage not in STAGES:
         raise CompressionError(f'stage is {stage!r}; it has to be one of {", ".join(STAGES)}')
     numbers = dict(rho=rho, rho_max=rho_max, mu=mu, alpha=alpha)
@@ -341,3 +409,10 @@ def _check(stage: str, rho: float, rho_max: float, mu: float, alpha: float) -> N
         raise CompressionError(f'mu is {mu}; it has to be at least 1, and finite')
     if not 0 <= alpha <= 1:
         raise CompressionError(f'alpha is {alpha}; it has to be from 0 to 1')
+
+
+def _check_share(rho_max_at: Any) -> None:
+    if not is_number(rho_max_at) or not 0 < rho_max_at <= 1:
+        raise CompressionError(
+            f'rho_max_at is {rho_max_at!r}; it has to be a part of training, above 0 and at most 1'
+        )

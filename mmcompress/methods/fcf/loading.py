@@ -33,6 +33,8 @@ def check_scalars(algorithm: nn.Module, state: dict[str, Tensor]) -> None:
             one of the two only, or a setting differs that both stages need the same of.
     """
     own = list(algorithm.state_dict())
+    if 'admm.y1' in state:  # of a time when none was collected
+        state.setdefault('admm.evidence', torch.zeros_like(state['admm.y1']))
     given = list(state)
     if not any(key.endswith(MARK) for key in given):
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -26,7 +28,7 @@ class ADMMState(nn.Module):
         lengths: The number n of scalars in each row.
         rho: Penalty at first.
         rho_max: Where it stops growing.
-        mu: Its factor at each step.
+        mu: Its factor at each step; 1 until the length of training is known, if that decides.
         alpha: Share of ADMM's gradient in that of the scalars; the loss has the rest.
 
     Attributes:
@@ -35,6 +37,8 @@ class ADMMState(nn.Module):
         z1: Projections onto the capped simplex.
         z2: Projections onto the sphere.
         rho: Penalty, a 0-dim float64 tensor.
+        evidence: The sum over steps of ``|v * gradient|``, ``Tensor[L, n_max]``: to first order,
+            how much the loss of a batch changes without a filter (Molchanov et al., CVPR 2019).
 
     Source: Li et al., CVPR 2019, Algorithm 1.
     """
@@ -46,20 +50,29 @@ class ADMMState(nn.Module):
     z1: Tensor
     z2: Tensor
     rho: Tensor
+    evidence: Tensor
+    #: Checkpoints from before it was kept lack it.
+    derived_buffers = ('evidence',)
 
     def __init__(
         self, lengths: list[int], rho: float, rho_max: float, mu: float, alpha: float
     ) -> None:
         super().__init__()
         self.rho_max, self.mu, self.alpha = rho_max, mu, alpha
+        self._first_rho, self._last_rho = rho, math.inf
         mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in lengths], True)
         self.register_buffer('mask', mask, persistent=False)
         # Where the scalars stand among the padded ones: no boolean index, which would wait.
         places = mask.flatten().nonzero().flatten()
         self.register_buffer('places', places, persistent=False)
-        for name in ('y1', 'y2', 'z1', 'z2'):
+        for name in ('y1', 'y2', 'z1', 'z2', 'evidence'):
             self.register_buffer(name, torch.zeros(mask.shape))
         self.register_buffer('rho', torch.tensor(rho, dtype=torch.float64))
+
+    def reach_maximum_after(self, steps: int) -> None:
+        """Let the penalty be at its largest after so many steps, of which there may be one."""
+        self.mu = (self.rho_max / self._first_rho) ** (1 / max(steps, 1))
+        self._last_rho = self.rho_max
 
     def pad(self, vectors: list[Tensor]) -> Tensor:
         """``Tensor[L, n_max]`` from vectors that hold the rows one after another."""
@@ -84,6 +97,7 @@ class ADMMState(nn.Module):
             ``alpha g + (1 - alpha) gradient``.
         """
         rho = self.rho.to(v.dtype)
+        self.evidence += (v * gradient).abs()
         self.z1.copy_(project_capped_simplex(v + self.y1 / rho, k, self.mask, check=False))
         self.z2.copy_(project_sphere(v + self.y2 / rho, self.mask, self.z2))
         constraint = admm_gradient(v, self.z1, self.z2, self.y1, self.y2, rho)
@@ -96,7 +110,7 @@ class ADMMState(nn.Module):
         y1, y2 = update_duals(v, self.z1, self.z2, self.y1, self.y2, rho)
         self.y1.copy_(y1)
         self.y2.copy_(y2)
-        self.rho.copy_(next_rho(self.rho, self.mu, self.rho_max))
+        self.rho.copy_(next_rho(self.rho, self.mu, self.rho_max).clamp(max=self._last_rho))
 
     @torch.no_grad()
     def residuals(self, v: Tensor) -> tuple[Tensor, Tensor]:

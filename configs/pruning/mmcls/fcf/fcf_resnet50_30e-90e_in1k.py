@@ -12,7 +12,7 @@ _base_ = [
     '../../../_base_/schedules/fcf_30e.py',
 ]
 
-_published = dict(_base_.compression)
+_published = dict(_base_.compression, mu=1.005)
 _published['mutator_cfg'] = dict(_published['mutator_cfg'], cut_inputs=True)
 model = dict(_delete_=True, architecture=_base_.model, **_published)
 load_from = (

@@ -10,7 +10,7 @@ _base_ = [
 
 _detector = dict(_base_.model)
 _detector['backbone'] = dict(_detector['backbone'], init_cfg=None)  # all weights are loaded below
-model = dict(_delete_=True, architecture=_detector, **_base_.compression)
+model = dict(_delete_=True, architecture=_detector, **dict(_base_.compression, mu=1.005))
 load_from = (
     'https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/faster_rcnn_r50_fpn_1x_coco/'
     'faster_rcnn_r50_fpn_1x_coco_20200130-047c8118.pth'

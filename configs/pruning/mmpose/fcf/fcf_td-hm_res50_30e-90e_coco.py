@@ -10,7 +10,7 @@ _base_ = [
 
 _pose = dict(_base_.model)
 _pose['backbone'] = dict(_pose['backbone'], init_cfg=None)  # all weights are loaded below
-model = dict(_delete_=True, architecture=_pose, **_base_.compression)
+model = dict(_delete_=True, architecture=_pose, **dict(_base_.compression, mu=1.005))
 load_from = (
     'https://download.openmmlab.com/mmpose/v1/body_2d_keypoint/topdown_heatmap/coco/'
     'td-hm_res50_8xb64-210e_coco-256x192-04af38ce_20220923.pth'

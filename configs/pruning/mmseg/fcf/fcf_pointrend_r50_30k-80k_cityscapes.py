@@ -9,7 +9,7 @@ _base_ = [
 ]
 
 _segmenter = dict(_base_.model, pretrained=None)  # all weights are loaded below
-model = dict(_delete_=True, architecture=_segmenter, **_base_.compression)
+model = dict(_delete_=True, architecture=_segmenter, **dict(_base_.compression, mu=1.005))
 load_from = (
     'https://download.openmmlab.com/mmsegmentation/v0.5/point_rend/'
     'pointrend_r50_512x1024_80k_cityscapes/'
