@@ -43,9 +43,14 @@ def train_stages(
     """
     built = dict(built or {})
     done: Any = None
+    dense: Any = None  # the last dense network
     for name, cfg in configs.items():
         model = built.pop(name, None)
         before, done = done, None
+        if 'architecture' not in cfg.model:
+            dense = cfg
+        elif dense:
+            _name_teacher(cfg, model, find_latest_checkpoint(dense.work_dir))
         if resume:
             done = last_checkpoint_of(cfg.work_dir, cfg.train_cfg, before.written if before else '')
         if done is None or not done.finished:
@@ -69,6 +74,16 @@ def train_stages(
                 'default_hooks.checkpoint has to save the last one'
             )
     _infer(cfg, done.checkpoint, Path(cfg.work_dir).parent)
+
+
+def _name_teacher(cfg: Config, built: BuiltModel | None, path: str | None) -> None:
+    """Let the dense network of an earlier stage teach, if one has to and none is named."""
+    settings = cfg.model.get('distill')
+    if settings in (None, False) or (isinstance(settings, dict) and settings.get('teacher')):
+        return
+    cfg.model.distill = dict(settings, teacher=path)
+    if built:
+        built.model.distiller.teacher_path = path
 
 
 @dataclass

@@ -33,6 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='train only this stage of the config, and do not export; it starts from its '
         'load_from, or else from the last checkpoint of the stage before',
     )
+    parser.add_argument(
+        '--distill',
+        nargs='?',
+        const=True,
+        metavar='DENSE',
+        help='let the dense network teach: its checkpoint; without one, the dense weights that '
+        'training starts from',
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'

@@ -18,7 +18,12 @@ from torch import nn
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import init_scope
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.checkpoint import check_belongs, check_fits, load_checkpoint_file
+from mmcompress.core.export.checkpoint import (
+    check_belongs,
+    check_fits,
+    load_checkpoint_file,
+    load_teacher,
+)
 from mmcompress.core.export.static import is_sub_model
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 
@@ -50,6 +55,7 @@ def train(args: argparse.Namespace) -> None:
         train_stages(configs, built, resume=bool(args.resume))
         return
     load_config(cfg, args.compress, args.cfg_options)
+    apply_distill(cfg, args.distill)
     apply_arguments(cfg, args)
     check(cfg).runner().train()
 
@@ -90,6 +96,36 @@ def apply_options(cfg: Config, amp: bool = False, auto_scale_lr: bool = False) -
         cfg.auto_scale_lr.enable = True
 
 
+def apply_distill(cfg: Config, teacher: str | bool | None) -> None:
+    """Name the teacher, where there is one and the config doesn't name it.
+
+    Without a name it is the checkpoint that training starts from.
+
+    Args:
+        cfg: Changed in place.
+        teacher: ``--distill``: a checkpoint, or whether there is a teacher.
+
+    Raises:
+        CompressionError: If the model is not compressed.
+    """
+    if teacher and 'architecture' not in cfg.model:
+        raise CompressionError(
+            f'--distill: the model of the config is a {cfg.model.get("type")!r}, which no method '
+            'compresses; add --compress METHOD, or give the config of a compressed training'
+        )
+    settings = cfg.model.get('distill') if 'architecture' in cfg.model else None
+    if not (teacher or settings):
+        return
+    named = dict(teacher=settings) if isinstance(settings, str) else settings
+    settings = dict(named) if isinstance(named, dict) else {}
+    if isinstance(teacher, str):
+        settings['teacher'] = teacher
+    if settings.get('teacher') is None and cfg.get('load_from'):
+        settings['teacher'] = cfg.load_from
+    if isinstance(named, (dict, bool, type(None))):
+        cfg.model.distill = settings
+
+
 def check(cfg: Config, first: bool = True) -> BuiltModel:
     """Build the model and check what it will load, before anything is written.
 
@@ -123,6 +159,8 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     elif path:
         _check_start_of(model, path)
     if isinstance(model, CompressionAlgorithm):
+        if first or (model.distiller and model.distiller.teacher_path):
+            load_teacher(model)
         model.check_start(loads=bool(path) or not first)
     return built
 
@@ -171,8 +209,11 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
     folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
     options = options_of(stages, args.cfg_options)
     configs: dict[str, Any] = {}
+    compresses = any('architecture' in stage.content.model for stage in stages)
     for stage in stages:
         cfg = load_config(stage.content, args.compress, options[stage.name])
+        if 'architecture' in cfg.model or not compresses:
+            apply_distill(cfg, args.distill)
         apply_launch(cfg, args.launcher, args.local_rank, str(folder / stage.name))
         apply_options(cfg, args.amp, args.auto_scale_lr)
         if configs and not (stage.name == args.stage and 'load_from' in options[stage.name]):

@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmcompress.core.base.algorithm import PROGRESS, Clock, CompressionAlgorithm
+from mmcompress.core.export.checkpoint import load_teacher
 from mmcompress.registry import HOOKS
 
 
@@ -31,9 +32,13 @@ class CompressionHook(Hook):
     priority = 'BELOW_NORMAL'
 
     def before_train(self, runner: Runner) -> None:
-        """Call ``algorithm.start``: weights, optimizer and schedules are as training needs them."""
+        """Call ``algorithm.start``: weights, optimizer and schedules are as training needs them.
+
+        A teacher is loaded before.
+        """
         algorithm = algorithm_of(runner.model)
         if algorithm:
+            load_teacher(algorithm)
             algorithm.start(runner.optim_wrapper)
 
     def before_val(self, runner: Runner) -> None:

@@ -52,7 +52,10 @@ TABLE = {
     'core/checks': 'core/errors',
     'core/layers': 'core/errors core/checks registry',
     'core/probe': 'core/errors core/checks core/layers',
-    'core/base': 'core/errors core/checks core/layers core/probe compat registry',
+    'core/distillation': 'core/errors core/checks core/probe',
+    'core/base': (
+        'core/errors core/checks core/layers core/probe core/distillation compat registry'
+    ),
     'core/channels': 'core/errors core/checks core/layers core/probe core/base registry',
     'core/filters': 'core/errors core/checks core/layers core/probe core/base registry',
     'core/export': 'core/errors core/checks core/layers core/probe core/base compat registry',

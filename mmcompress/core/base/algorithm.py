@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import inspect
 import logging
 import weakref
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmcompress.core.base.build import build_architecture, merged
+from mmcompress.core.distillation.distiller import Distiller
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS
 
@@ -46,11 +51,15 @@ class CompressionAlgorithm(Transparent):
         faithful: Whether all options in which a method departs from its authors' program are
             theirs, where the config doesn't give them: what :meth:`authors_mutator` names, and
             options whose default is ``None``.
+        distill: Whether the dense network teaches the compact one, and how: settings of a
+            :class:`~mmcompress.core.distillation.distiller.Distiller`. If ``architecture`` is a
+            model, it is the teacher unless a checkpoint is named.
         **parts: Changes of the architecture's config, such as ``head=dict(num_classes=5)``: what a
             child config, or ``--cfg-options model.head.num_classes=5``, says of it.
 
     Attributes:
         faithful: The argument.
+        distiller: What compares the dense network with the compact one, if it teaches.
         loaded: Whether any weights have been loaded.
 
     Raises:
@@ -71,6 +80,7 @@ class CompressionAlgorithm(Transparent):
         init_cfg: dict | None = None,
         target: dict | None = None,
         faithful: bool = False,
+        distill: Any = None,
         **parts: Any,
     ) -> None:
         if not isinstance(faithful, bool):
@@ -101,6 +111,9 @@ class CompressionAlgorithm(Transparent):
         if isinstance(architecture, dict):
             model = build_architecture(merged(architecture, parts), data_preprocessor)
         super().__init__(model, init_cfg)
+        self.distiller: Distiller | None = None
+        if distill not in (None, False):
+            self.distiller = self._distiller(distill, architecture, parts, data_preprocessor)
         self.mutator: Mutator = MODELS.build(mutator_cfg)
         if not isinstance(self.mutator, self.mutator_type):
             raise CompressionError(
@@ -147,6 +160,22 @@ class CompressionAlgorithm(Transparent):
         if self.faithful:
             config = _completed(config, self.authors_mutator(), 'mutator_cfg')
         return config
+
+    def _distiller(
+        self, settings: Any, architecture: Any, parts: dict, data_preprocessor: Any
+    ) -> Distiller:
+        """The distiller; with its teacher, if that is the architecture itself."""
+        if isinstance(architecture, nn.Module):
+            dense = copy.deepcopy(architecture)
+            distiller = Distiller(settings, architecture, lambda: copy.deepcopy(dense))
+            if distiller.teacher_path is None:
+                distiller.take(dense)
+            return distiller
+        return Distiller(
+            settings,
+            self.architecture,
+            lambda: build_architecture(merged(architecture, parts), data_preprocessor),
+        )
 
     def authors_mutator(self) -> dict[str, Any]:
         """What ``faithful=True`` sets in ``mutator_cfg``, where the config doesn't."""
@@ -270,9 +299,23 @@ class CompressionAlgorithm(Transparent):
         """What the method adds to the losses, weighted, by name; methods with some extend it."""
         return {}
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the architecture."""
+        with self._watched(args, kwargs, isinstance(self.architecture, BaseModel)):
+            return super().forward(*args, **kwargs)
+
     def loss(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The losses of the architecture, and those of the method by name."""
-        return {**super().loss(*args, **kwargs), **self.losses()}
+        with self._watched(args, kwargs):
+            losses = super().loss(*args, **kwargs)
+        return {**losses, **self.losses()}
+
+    def _watched(
+        self, args: Sequence[Any], kwargs: dict[str, Any], not_now: bool = False
+    ) -> contextlib.AbstractContextManager[None]:
+        if self.distiller is None or not_now or not self.training:
+            return contextlib.nullcontext()
+        return self.distiller.watching(self.architecture, args, kwargs)
 
     def losses(self) -> dict[str, Tensor]:
         """The losses of the method, weighted, by name: what a training loop adds to its own.
@@ -282,7 +325,7 @@ class CompressionAlgorithm(Transparent):
         # Sums of many products are no work for half precision.
         device = next(self.parameters()).device
         with torch.autocast(device.type, enabled=False):
-            return self.own_losses()
+            return {**self.own_losses(), **(self.distiller.losses() if self.distiller else {})}
 
     def step_hooks(
         self, optimizer: torch.optim.Optimizer, *, epochs: int, steps_per_epoch: int

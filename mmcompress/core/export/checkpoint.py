@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmcompress.compat.mmrazor.weights import static_weights
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.errors import CompressionError, first_line
+from mmcompress.core.probe.probe import seeded
 
 from .factors import check_specs, weights_of_factors
 
@@ -190,6 +191,26 @@ def load_into(model: nn.Module, path: str | Path) -> dict[str, Any]:
     if isinstance(model, CompressionAlgorithm):
         model.settle()
     return content
+
+
+def load_teacher(algorithm: CompressionAlgorithm) -> None:
+    """Build and load the dense network that teaches, if one has to and it isn't there yet.
+
+    Raises:
+        CompressionError: If no checkpoint is named, or it doesn't fit the dense network.
+    """
+    distiller = algorithm.distiller
+    if distiller is None or distiller.taught:
+        return
+    if distiller.teacher_path is None:
+        raise CompressionError(
+            'distill.teacher is missing; give the checkpoint of the dense network, such as '
+            '--distill dense.pth'
+        )
+    with seeded():  # random numbers of the training stay what they are
+        teacher = distiller.build()
+    load_into(teacher, distiller.teacher_path)
+    distiller.take(teacher)
 
 
 def parts_of(content: dict[str, Any]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.model import BaseModel
@@ -41,6 +41,8 @@ class SuperResolver(BaseModel):
         free_size: Whether a graph of the model may leave the size of its input open; not where the
             backbone says otherwise.
 
+        distilled: What a teacher is compared by: its output.
+
     Raises:
         CompressionError: If a setting is wrong.
 
@@ -51,6 +53,8 @@ class SuperResolver(BaseModel):
         >>> sample.pred_img.shape
         torch.Size([3, 16, 18])
     """
+
+    distilled: ClassVar[dict[str, str]] = dict(backbone='l1')
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""A dense network as the teacher of the compact one."""
