@@ -71,9 +71,7 @@ def test_stages(tool: ModuleType, tmp_path: Path) -> None:
         (('configs/demo/dcff_resnet20_digits.py', '--distill', 'none.pth'), "'none.pth'"),
     ],
 )
-def test_refused(
-    tool: ModuleType, tmp_path: Path, arguments: tuple[str, ...], told: str
-) -> None:
+def test_refused(tool: ModuleType, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
     """One sentence, status 2, and nothing is written."""
     work_dir = tmp_path / 'run'
     done = tool.run_tool('train', *arguments, '--work-dir', work_dir)
