@@ -44,7 +44,7 @@ class Stage:
         if self.own is None:
             return read_config(str(self.config))
         content = copy.deepcopy(self.own)
-        content.pop('stages')
+        content.pop('stages', None)
         return content
 
     @property

@@ -7,7 +7,8 @@ Example:
 
 A config may list several stages, which are trained one after another. There `--cfg-options
 finetune.key=value` changes the stage `finetune`, `key=value` changes all stages, and
-`model.key=value` changes the stages that compress. `--stage finetune` trains that stage alone.
+`model.key=value` changes the stages that compress. `--stage finetune` trains that stage alone. A
+method file may list stages too: `--compress fcf_r50` trains both stages of FCF on any config.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME',
         help='train only this stage of the config, and do not export; it starts from its '
         'load_from, or else from the last checkpoint of the stage before',
+    )
+    parser.add_argument(
+        '--epochs',
+        nargs='+',
+        metavar='STAGE=N',
+        help='train stages for N epochs (iterations, where the config counts these); learning '
+        'rate schedules are stretched in proportion',
     )
     parser.add_argument(
         '--distill',

@@ -27,7 +27,8 @@ from mmcompress.core.export.checkpoint import (
 from mmcompress.core.export.static import is_sub_model
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 
-from .launch import apply_launch, load_config, read_config
+from .launch import apply_launch, load_config, method_file, read_config
+from .lengths import lengths_of, stretch
 from .runner import PHASES, BuiltModel
 from .staged_training import train_stages
 from .stages import Stage, options_of, stages_of
@@ -40,7 +41,8 @@ def train(args: argparse.Namespace) -> None:
         CompressionError: If a config or an argument is wrong; nothing is written then.
     """
     cfg = read_config(args.config)
-    stages = stages_of(args.config, cfg)
+    stages = stages_of(args.config, cfg) or stages_of_method(cfg, args)
+    lengths = lengths_of(args.epochs, [stage.name for stage in stages])
     if args.stage and args.stage not in [stage.name for stage in stages]:
         raise CompressionError(
             f'--stage is {args.stage!r}; the stages of the config are '
@@ -48,6 +50,8 @@ def train(args: argparse.Namespace) -> None:
         )
     if stages:
         configs = stage_configs(args, stages)
+        for name, length in lengths.items():
+            stretch(configs[name], length)
         if args.stage:
             check(one_stage(configs, args.stage, resume=bool(args.resume))).runner().train()
             return
@@ -58,6 +62,24 @@ def train(args: argparse.Namespace) -> None:
     apply_distill(cfg, args.distill)
     apply_arguments(cfg, args)
     check(cfg).runner().train()
+
+
+def stages_of_method(cfg: Config, args: argparse.Namespace) -> list[Stage]:
+    """The stages that a method file lists (``compression_stages``), each of this config.
+
+    There are none where ``--cfg-options`` choose a stage themselves.
+
+    Raises:
+        CompressionError: If the method file can't be read.
+    """
+    if not args.compress or 'model.stage' in (args.cfg_options or {}):
+        return []
+    listed = read_config(method_file(args.compress)).get('compression_stages')
+    if listed is None:
+        return []
+    whole = copy.deepcopy(cfg)
+    whole.stages = listed
+    return stages_of(args.config, whole)
 
 
 def apply_arguments(cfg: Config, args: argparse.Namespace) -> None:

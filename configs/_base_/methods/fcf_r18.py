@@ -1,7 +1,7 @@
 # FCF for the ResNet-18 backbone of any OpenMMLab library: both convolutions of every block, not the
-# stem and not the shortcuts, a quarter of the filters to go. The settings published for ImageNet, but
-# that the penalty grows with the length of training (`mu='auto'`, published 1.005).
-# `mmcompress train CONFIG --compress` trains both stages and exports the network.
+# stem and not the shortcuts, a quarter of the filters to go. The settings published for ImageNet,
+# except that the length of training decides how fast the penalty grows (published: `mu=1.005`).
+# With --compress, both stages are trained, and the network is exported.
 # Li et al., CVPR 2019.
 compression = dict(
     type='mmcompress.FCF',

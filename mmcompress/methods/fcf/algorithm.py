@@ -225,7 +225,7 @@ class FCF(CompressionAlgorithm):
                 unit.width = max(above, 1) * unit.groups
                 rounded = keep_largest(rows, unit.width // unit.groups)
             else:
-                hints = shown.view_as(rows), unit.magnitudes().view_as(rows)
+                hints = shown.view_as(rows), rows, unit.magnitudes().view_as(rows)
                 rounded, chosen = choose(rows, unit.width // unit.groups, *hints)
                 open_rows += int(chosen.any(1).sum())
                 by_hint += int(chosen.sum())
@@ -241,9 +241,9 @@ class FCF(CompressionAlgorithm):
         )
         if open_rows:
             print_log(
-                f'FCF: in {open_rows} layers stage 1 had not decided which filters stay. Among '
-                f'{by_hint} filters whose scalars are within {MARGIN} of each other, those stay '
-                'without which the loss of the training images would change most',
+                f'FCF: {open_rows} layers have not decided which filters stay. Of {by_hint} '
+                f'filters whose scalars are within {MARGIN} of each other, those stay without '
+                'which the loss of the training images would change most',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -317,8 +317,8 @@ class FCF(CompressionAlgorithm):
             return
         print_log(
             f'FCF: {many} of {len(open_)} layers have not decided which filters stay. Train '
-            'longer, or with a larger learning rate, or let the penalty grow earlier (rho_max_at, now '
-            f'{self.rho_max_at:g}, or mu)',
+            'longer, or with a larger learning rate, or let the penalty grow earlier (a smaller '
+            'rho_max_at, or a larger mu)',
             logger='current',
             level=logging.WARNING,
         )

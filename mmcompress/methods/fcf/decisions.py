@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -40,9 +38,8 @@ def choose(v: Tensor, k: int, *hints: Tensor) -> tuple[Tensor, Tensor]:
     """Keep k filters of each row: by the scalars, and by hints where these don't decide.
 
     A scalar that is further than :data:`MARGIN` above the largest one that would go stays, and one
-    as far below the smallest one that would stay goes. Among the filters between, the largest hint
-    counts; a row of equal hints is passed over, and the next one counts. Only where all hints are
-    equal do the scalars themselves decide, however small their differences.
+    as far below the smallest one that would stay goes. Filters between these are in order of the
+    first hint, those for which it is equal in order of the next, and so on.
 
     Args:
         v: Scalars, ``Tensor[L, n]``.
@@ -56,27 +53,17 @@ def choose(v: Tensor, k: int, *hints: Tensor) -> tuple[Tensor, Tensor]:
     kept = torch.zeros_like(v)
     by_hint = torch.zeros_like(v, dtype=torch.bool)
     for i, row in enumerate(v):
-        order = row.sort(descending=True).values
         if k >= len(row):
             kept[i] = 1
             continue
-        stays = row > order[k] + MARGIN
-        open_ = ~stays & (row >= order[k - 1] - MARGIN)
+        ordered = row.sort(descending=True).values
+        stays = row > ordered[k] + MARGIN
+        open_ = ~stays & (row >= ordered[k - 1] - MARGIN)
         free = k - int(stays.sum())
-        ranked = row
-        score = _first_useful([hint[i] for hint in hints], open_)
-        if score is not None and int(open_.sum()) > free:
-            ranked, by_hint[i] = score, open_
-        best = ranked.masked_fill(~open_, -torch.inf).topk(free).indices
+        by_hint[i] = open_ if int(open_.sum()) > free else False
+        places = open_.nonzero().flatten()
+        for hint in reversed(hints):
+            places = places[hint[i][places].argsort(descending=True, stable=True)]
         kept[i] = stays.to(v.dtype)
-        kept[i, best] = 1
+        kept[i, places[:free]] = 1
     return kept, by_hint
-
-
-def _first_useful(hints: Sequence[Tensor], open_: Tensor) -> Tensor | None:
-    """The first hint that tells open filters apart."""
-    for hint in hints:
-        values = hint[open_]
-        if len(values) and bool(values.isfinite().all()) and bool(values.max() > values.min()):
-            return hint
-    return None

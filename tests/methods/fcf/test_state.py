@@ -104,7 +104,7 @@ def test_everything_that_the_next_step_needs_is_saved():
     for _ in range(3):
         state.blend(v, torch.zeros_like(v), k)
         state.ascend(v)
-    assert set(state.state_dict()) == {'y1', 'y2', 'z1', 'z2', 'rho'}
+    assert set(state.state_dict()) == {'y1', 'y2', 'z1', 'z2', 'rho', 'evidence'}
     twin = ADMMState(LENGTHS, 0.3, 6.0, 1.01, 0.5)
     twin.load_state_dict(state.state_dict())
     half = torch.full_like(v, 0.5) - state.y2 / state.rho.float()  # may need the last z2
