@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import tempfile
@@ -18,9 +17,22 @@ from mmcompress.core.base.algorithm import INNER, CompressionAlgorithm
 from mmcompress.core.base.steps import Steps
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.export.checkpoint import load_into
-from mmcompress.core.export.export import check_equal, check_export, check_plain, content_of
+from mmcompress.core.export.export import (
+    check_equal,
+    check_export,
+    check_plain,
+    content_of,
+    merge_branches,
+)
 from mmcompress.core.export.folding import fold_norms
-from mmcompress.core.export.static import contents_of, make_compact, subnet_of, to_static
+from mmcompress.core.export.static import (
+    contents_of,
+    make_compact,
+    merged_forms,
+    subnet_of,
+    to_static,
+)
+from mmcompress.core.layers.copying import copied
 from mmcompress.core.probe.example import Example
 from mmcompress.registry import MODELS
 
@@ -81,7 +93,7 @@ def compress(
     options['mutator_cfg'] = _mutator_cfg(given, model, example_inputs, include, exclude)
     trained = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     algorithm = kind(
-        copy.deepcopy(model),
+        copied(model),
         budget=budget,
         target_pruning_ratio=target_pruning_ratio,
         **options,
@@ -106,6 +118,7 @@ def export(
     fold_bn: bool = False,
     store: str = 'smallest',
     dtype: str = 'float32',
+    deploy: bool = False,
 ) -> nn.Module:
     """Write a trained model as plain layers.
 
@@ -120,6 +133,7 @@ def export(
         fold_bn: Fold batch norms into the convolutions in front of them.
         store: See :func:`mmcompress.core.export.export.export`.
         dtype: As well.
+        deploy: As well.
 
     Returns:
         The static model, in eval mode: of the class that was compressed, with plain layers.
@@ -137,10 +151,14 @@ def export(
     check_export(model, out_dir, overwrite, store, dtype)
     mutator = model.mutator
     forms = mutator.static_forms(model.architecture)
+    if deploy:
+        forms = merged_forms(model, forms)
     static = to_static(model, forms)
     check_plain(static)
     rebuilt = dense.build()
     subnet = subnet_of(model, static, rebuilt, forms)
+    if deploy:
+        merge_branches(static, subnet)
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     content = content_of(model, static, subnet, forms, store, dtype)
@@ -150,7 +168,7 @@ def export(
         (stage / RECIPE).write_text(json.dumps(subnet, indent=1), encoding='utf-8')
         torch.save(content, stage / WEIGHTS)
         rebuilt = _load(stage, rebuilt)
-        relative = fold_bn or mutator.reorders_sums
+        relative = fold_bn or deploy or mutator.reorders_sums
         check_equal(model, static, rebuilt, content, relative=relative)
         out_dir.mkdir(exist_ok=True)
         for name in FILES:
@@ -177,7 +195,7 @@ def load(out_dir: str | Path, model: nn.Module) -> nn.Module:
             f'model is a {type(model).__name__}; it has to be a dense model, built as the one that '
             'was compressed'
         )
-    return _load(Path(out_dir), copy.deepcopy(model)).train(model.training)
+    return _load(Path(out_dir), copied(model)).train(model.training)
 
 
 def _load(folder: Path, model: nn.Module) -> nn.Module:
@@ -212,7 +230,7 @@ def _copied(model: nn.Module, make: Callable[[Tensor], Tensor]) -> nn.Module:
             if buffer is not None:
                 temporary = name in module._non_persistent_buffers_set
                 memo[id(buffer)] = buffer.detach().cpu().clone() if temporary else make(buffer)
-    return copy.deepcopy(model, memo)
+    return copied(model, memo)
 
 
 def _algorithm(method: Any) -> type[CompressionAlgorithm]:

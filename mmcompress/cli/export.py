@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='make batch norms part of the convolutions in front of them; for inference only',
     )
     parser.add_argument(
+        '--deploy',
+        action='store_true',
+        help='merge the branches of re-parameterised blocks (RepVGG, MobileOne); for inference only',
+    )
+    parser.add_argument(
         '--onnx',
         nargs='?',
         const='raw',
@@ -200,6 +205,7 @@ def main(args: argparse.Namespace) -> None:
             batches=args.batches,
             overwrite=args.overwrite,
             fold_bn=args.fold_bn,
+            deploy=args.deploy,
             onnx_shape=shape if args.onnx else None,
             onnx=dict(outputs=args.onnx, opset=args.opset, dtype=args.onnx_dtype),
             openvino=args.openvino,

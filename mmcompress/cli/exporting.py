@@ -32,6 +32,7 @@ def export_checkpoint(
     batches: int | None = 2,
     overwrite: bool = False,
     fold_bn: bool = False,
+    deploy: bool = False,
     onnx_shape: Sequence[int] | None = None,
     onnx: dict[str, Any] | None = None,
     openvino: bool = False,
@@ -51,6 +52,7 @@ def export_checkpoint(
         batches: How many batches of the config's validation data to compare on; ``None`` for all.
         overwrite: Replace an earlier export.
         fold_bn: Make batch norms part of the convolutions in front of them.
+        deploy: Merge the branches of re-parameterised blocks.
         onnx_shape: Also write ``compact.onnx``, traced on an image of this
             ``(channels, height, width)``.
         onnx: How, see :func:`~mmcompress.core.export.onnx.export_onnx`.
@@ -87,6 +89,7 @@ def export_checkpoint(
         data,
         overwrite=overwrite,
         fold_bn=fold_bn,
+        deploy=deploy,
         onnx_shape=onnx_shape,
         onnx=onnx,
         openvino=openvino,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ class Mutator(BaseModule, ABC):
 
     Attributes:
         units: Units by name, once :meth:`prepare_from_supernet` has run.
+        refused: Why units that were found stay dense, by their names.
         reorders_sums: Whether a static model takes sums in another order than the trained one:
             without channels that are zero, or with kernels that were merged.
     """
@@ -39,6 +41,7 @@ class Mutator(BaseModule, ABC):
             raise CompressionError(f'parse_cfg is {parse_cfg!r}; it has to be a dict')
         self.parse_cfg = {'type': self.parser, **(parse_cfg or {})}
         self.units: dict[str, Any] = {}
+        self.refused: dict[str, str] = {}
 
     @abstractmethod
     def prepare_from_supernet(
@@ -50,6 +53,18 @@ class Mutator(BaseModule, ABC):
             architecture: The dense model.
             ratios: Keep ratios, see :func:`~mmcompress.core.base.units_file.keep_ratios`.
             budget: What the model may cost, instead of keep ratios.
+        """
+
+    def prepare_units(self, architecture: nn.Module) -> None:  # noqa: B027
+        """Swap in the ops of all units, in place; methods that change what follows extend it.
+
+        A rehearsal of the export calls it for copies of the architecture.
+        """
+
+    def pretend_trained(self, architecture: nn.Module) -> None:
+        """Make the choices that training would make, at random, so that there is an export.
+
+        Called for a copy of a model that is prepared; methods that choose something extend it.
         """
 
     def load_dense(self, state: dict[str, Tensor]) -> None:
@@ -107,6 +122,11 @@ class Mutator(BaseModule, ABC):
     def replaced(self, architecture: nn.Module, forms: dict[str, str]) -> dict[str, Layers]:
         """Layers that a static model has other layers for, by name, with their configs."""
         return {}
+
+    def left_dense(self, name: str, why: str) -> None:
+        """Note why a unit stays dense, in :attr:`refused` and in the log."""
+        self.refused[name] = why
+        print_log(f'left alone: {name}: {why}', logger='current')
 
     def finish_static(self, static: nn.Module) -> None:
         """Last changes to a static model, in place.

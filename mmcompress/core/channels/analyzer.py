@@ -17,6 +17,7 @@ from torch import nn
 from mmcompress.core.base.names import backbones_of, demo_shape, matches, name_list, twins_of
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import is_pass_through
+from mmcompress.core.layers.weights import not_own_weights
 from mmcompress.core.probe.example import Demo
 from mmcompress.core.probe.probe import Probe, few_proposals, restored, seeded, working_copy
 from mmcompress.registry import TASK_UTILS
@@ -100,9 +101,12 @@ class DependencyAnalyzer:
 
         units: list[UnitConfig] = []
         rejected: dict[str, str] = {}
-        twins = twins_of(model)
+        twins, foreign = twins_of(model), not_own_weights(model)
         for unit, why in CouplingGraph(model, probe, self._wanted).units():
             why = why or self._outside(unit, model)
+            for channel in () if why else unit.channels:
+                if channel.name in foreign:
+                    why = f'{channel.name} has {foreign[channel.name]}'
             if why:
                 rejected[unit.name] = why
             else:

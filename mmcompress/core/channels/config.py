@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from mmcompress.core.layers.deploy import blocks_follow
 from mmcompress.core.layers.narrow import channels_of, keep_evenly, narrow
 from mmcompress.core.layers.stand_ins import update_widths
 
@@ -126,14 +127,15 @@ def narrow_layers(
             if channel not in skip:
                 indices = channel.expand(gone.nonzero().flatten(), unit.num_channels)
                 removed.setdefault((channel.name, channel.is_output), []).append(indices)
-    for name in dict.fromkeys(name for name, _ in removed):
-        layer = model.get_submodule(name)
-        ins, outs = channels_of(layer)
-        narrow(
-            layer,
-            _complement(ins, removed.get((name, False))),
-            _complement(outs, removed.get((name, True))),
-        )
+    with blocks_follow(model):
+        for name in dict.fromkeys(name for name, _ in removed):
+            layer = model.get_submodule(name)
+            ins, outs = channels_of(layer)
+            narrow(
+                layer,
+                _complement(ins, removed.get((name, False))),
+                _complement(outs, removed.get((name, True))),
+            )
     update_widths(model)
 
 

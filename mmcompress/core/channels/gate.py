@@ -7,7 +7,9 @@ and would put something into a silent channel (the bias of a norm) is multiplied
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -15,8 +17,11 @@ from torch import Tensor, nn
 
 from mmcompress.core.base.conv_op import ConvOp, plain_conv
 from mmcompress.core.base.op import Op
+from mmcompress.core.base.rehearsal import Rehearsal
+from mmcompress.core.layers.narrow import is_pass_through
 from mmcompress.core.layers.partial_add import add_partially
 from mmcompress.core.probe.followers import norms_behind
+from mmcompress.core.probe.probe import seeded
 
 from .choose import keep_largest
 from .config import ChannelRange, UnitConfig, narrow_layers
@@ -193,7 +198,10 @@ class GatedUnit(ChannelUnit):
         why = super().unsupported(architecture)
         if why:
             return why
-        for channel in self.filters(architecture):
+        filters = self.filters(architecture)
+        if not filters:
+            return 'none of its layers has filters of its own'
+        for channel in filters:
             out_channels = architecture.get_submodule(channel.name).out_channels
             if (channel.start, channel.end) != (0, out_channels):
                 return (
@@ -253,6 +261,20 @@ class GatedUnit(ChannelUnit):
         """LongTensor[width] of the channels with the largest scales, ascending."""
         return keep_largest(self.rows, self.width // self.groups).flatten().nonzero().flatten()
 
+    @torch.no_grad()
+    def pretend_trained(self) -> None:
+        """Set the scales as if training were over: 1 for random channels, 0 for the others."""
+        width = self.width_at(self.choice)
+        if self.choice < 1 and not 0 < self.width < self.num_channels:
+            width = self.width_at(0.5)  # How many stay is not known before weights are.
+        kept = keep_largest(torch.rand_like(self.rows), width // self.groups)
+        self.op.scales.copy_(kept.flatten())
+
+    @torch.no_grad()
+    def silent(self) -> Tensor:
+        """LongTensor of the channels whose scale is zero."""
+        return (self.op.scales == 0).nonzero().flatten()
+
 
 class GatedMutator(ChannelMutator):
     """Gives channels their scales, and removes those that are not kept from a static model.
@@ -273,6 +295,49 @@ class GatedMutator(ChannelMutator):
     def unit_args(self) -> dict[str, Any]:
         """The norm behind each convolution, for every unit."""
         return dict(norms=self._norms)
+
+    @torch.no_grad()
+    def pretend_trained(self, architecture: nn.Module) -> None:
+        """Silence random channels, as many as are to go."""
+        super().pretend_trained(architecture)
+        for unit in self.units.values():
+            unit.pretend_trained()
+
+    def spoiled(self, rehearsal: Rehearsal, units: dict[str, Any]) -> dict[str, str]:
+        """Units whose silent channels are not zero where a layer reads them."""
+        found: dict[str, str] = {}
+        with seeded(), torch.no_grad():
+            mutator, model = rehearsal.trial(units)
+            gone = {n: unit.silent() for n, unit in mutator.units.items()}
+            readers: dict[str, list[tuple[str, ChannelRange]]] = defaultdict(list)
+            for name, unit in mutator.units.items():
+                for channel in unit.config.channels:
+                    layer = model.get_submodule(channel.name)
+                    passes = isinstance(layer, Gate) or is_pass_through(layer)
+                    if not channel.is_output and not passes and len(gone[name]):
+                        readers[channel.name].append((name, channel))
+
+            def watch(reader: str) -> Callable:
+                def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+                    x = inputs[0] if inputs else None
+                    for name, channel in readers[reader] if isinstance(x, Tensor) else ():
+                        places = channel.expand(gone[name], units[name].num_channels)
+                        channels = -1 if isinstance(layer, nn.Linear) else 1
+                        if bool(x.index_select(channels, places).any()):
+                            found.setdefault(
+                                name,
+                                'an operation behind it moves or mixes channels, or does not '
+                                f'keep zero, before they are read by {reader}',
+                            )
+
+                return look
+
+            for reader in readers:
+                model.get_submodule(reader).register_forward_pre_hook(watch(reader))
+            # What goes wrong here does so for a reason that is searched for.
+            with contextlib.suppress(Exception):
+                rehearsal.outputs(model)
+        return found
 
     def removed(self) -> dict[str, Tensor]:
         """LongTensor of the channels that are kept, by name, of units that lose some."""

@@ -10,8 +10,10 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmcompress.core.base.mutator import Mutator
+from mmcompress.core.base.rehearsal import Rehearsal
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.deploy import blocks_follow
 from mmcompress.core.layers.narrow import channels_of, is_narrowable, is_pass_through
 from mmcompress.core.probe.example import Example
 from mmcompress.registry import MODELS, TASK_UTILS
@@ -37,7 +39,6 @@ class ChannelMutator(Mutator):
     Attributes:
         units: Units by name, in the order of the architecture's modules, once
             :meth:`prepare_from_supernet` has run.
-        refused: Why units that the analyzer found can't be compressed by the method.
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
     """
 
@@ -53,7 +54,6 @@ class ChannelMutator(Mutator):
         self.channel_unit_cfg = read_unit_config(channel_unit_cfg or {}, self.key, 'channels')
         self.channel_unit_cfg.setdefault('type', self.unit_type)
         self.units: dict[str, Any]
-        self.refused: dict[str, str] = {}
         self.analysis: Analysis | None = None
 
     def prepare_from_supernet(
@@ -77,23 +77,34 @@ class ChannelMutator(Mutator):
             unit = self._build_unit(name, config)
             why = unit.unsupported(architecture)
             if why:
-                print_log(f'left alone: {name}: {why}', logger='current')
-                self.refused[name] = why
+                self.left_dense(name, why)
             else:
                 self.units[name] = unit
-        if not self.units:
-            raise CompressionError(self._nothing_found(architecture))
-        if spending is None:
-            chosen = self._ratios(ratios)
-        else:
-            chosen = self._ratios_within(spending, architecture)
-        for name, ratio in chosen.items():
-            self.units[name].choice = ratio
+        while True:
+            if not self.units:
+                raise CompressionError(self._nothing_found(architecture))
+            if spending is None:
+                chosen = self._ratios(ratios)
+            else:
+                chosen = self._ratios_within(spending, architecture)
+            for name, ratio in chosen.items():
+                self.units[name].choice = ratio
+            blamed = self._rehearse(architecture)
+            for name, why in blamed.items():
+                self.left_dense(name, why)
+                del self.units[name]
+            if not blamed:
+                break
+        self.prepare_units(architecture)
+
+    def prepare_units(self, architecture: nn.Module) -> None:
+        """Swap in the ops of all units, and narrow what follows them, in place."""
         own: list[ChannelRange] = []
-        for unit in self.units.values():
-            own.extend(unit.prepare(architecture))
-        kept = [(unit.config, unit.config.keep(unit.width)) for unit in self.units.values()]
-        narrow_layers(architecture, kept, skip=own)
+        with blocks_follow(architecture):
+            for unit in self.units.values():
+                own.extend(unit.prepare(architecture))
+            kept = [(unit.config, unit.config.keep(unit.width)) for unit in self.units.values()]
+            narrow_layers(architecture, kept, skip=own)
 
     def unit_args(self) -> dict[str, Any]:
         """Arguments that every unit is built with, besides those of the config."""
@@ -145,6 +156,38 @@ class ChannelMutator(Mutator):
         solution = solve(architecture, configs, budget, shape)
         print_log(f'budget: {solution}', logger='current')
         return solution.ratios
+
+    def _rehearse(self, architecture: nn.Module) -> dict[str, str]:
+        """Units that an export would refuse, with the reasons."""
+        lossy = {name: unit for name, unit in self.units.items() if self.loses(unit)}
+        if not lossy:
+            return {}
+        rehearsal = Rehearsal(self, architecture, self.parse_cfg.get('input_shape'))
+        if rehearsal.impossible or not rehearsal.fault(lossy):
+            return {}
+        blamed: dict[str, str] = {}
+        used = rehearsal.used_elsewhere()
+        for name, unit in lossy.items():
+            layers = [c.name for c in unit.config.channels if c.name in used]
+            if layers:
+                blamed[name] = f'it has a weight that is used elsewhere as well: {layers[0]}'
+        left = {name: unit for name, unit in lossy.items() if name not in blamed}
+        if left:
+            spoiled = self.spoiled(rehearsal, left)
+            blamed |= spoiled
+            left = {name: unit for name, unit in left.items() if name not in blamed}
+        fault = rehearsal.fault(left) if left else ''
+        if fault:
+            blamed |= rehearsal.search(left, fault)
+        return blamed
+
+    def loses(self, unit: Any) -> bool:
+        """Whether a unit changes anything in an export."""
+        return True
+
+    def spoiled(self, rehearsal: Rehearsal, units: dict[str, Any]) -> dict[str, str]:
+        """Units that are to blame for a fault and show it, with the reasons."""
+        return {}
 
     def _unit_configs(self, architecture: nn.Module) -> dict[str, UnitConfig]:
         given = self.channel_unit_cfg['units']
@@ -220,8 +263,9 @@ class ChannelMutator(Mutator):
 
     def _nothing_found(self, architecture: nn.Module) -> str:
         why = ''
-        if self.analysis and self.analysis.rejected:
-            name, reason = next(iter(self.analysis.rejected.items()))
+        reasons = {**self.refused, **(self.analysis.rejected if self.analysis else {})}
+        if reasons:
+            name, reason = next(iter(reasons.items()))
             why = f' (for example {name}: {reason})'
         return (
             f'no channel unit of {type(architecture).__name__} can be compressed by '

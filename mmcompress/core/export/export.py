@@ -21,6 +21,8 @@ from mmcompress.core.base.build import build_architecture, whole_architecture
 from mmcompress.core.base.op import Op
 from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.copying import copied
+from mmcompress.core.layers.deploy import deploy as deploy_blocks
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in
 
 from .checkpoint import load_into
@@ -30,7 +32,7 @@ from .onnx import check_packages, export_onnx
 from .onnx_readme import readme
 from .rankings import Rankings
 from .sessions import check_openvino
-from .static import SCOPE, subnet_of, to_static
+from .static import SCOPE, merged_forms, subnet_of, to_static
 
 #: Largest difference between the outputs of the trained and the exported model, float32.
 TOLERANCE = 1e-5
@@ -61,6 +63,7 @@ def export(
     forms: dict[str, str] | None = None,
     store: str = 'smallest',
     dtype: str = 'float32',
+    deploy: bool = False,
 ) -> dict[str, Any]:
     """Write the static model of a trained algorithm.
 
@@ -89,6 +92,8 @@ def export(
             loaded; what layers share is stored once.
         dtype: What matrices of weights and factors are stored in, one of :data:`DTYPES`; loading
             makes them float32 again. Vectors, such as the statistics of norms, stay float32.
+        deploy: Merge the branches of re-parameterised blocks, by their own ``switch_to_deploy``;
+            differences count as with ``fold_bn``.
 
     Returns:
         ``max_difference`` between the outputs, the number of ``batches`` compared, the paths
@@ -112,11 +117,15 @@ def export(
     mutator = algorithm.mutator
     if forms is None:
         forms = mutator.static_forms(algorithm.architecture)
+    if deploy:
+        forms = merged_forms(algorithm, forms)
     static = to_static(algorithm, forms)
     check_plain(static)
     dense_cfg = dense_config(cfg)
     dense = build_architecture(dense_cfg, cfg.get('data_preprocessor'))
     subnet = subnet_of(algorithm, static, dense, forms)
+    if deploy:
+        merge_branches(static, subnet)
     if fold_bn:
         subnet['folded'] = fold_norms(static)
     # What the parts of the model are looked up in.
@@ -133,7 +142,7 @@ def export(
         _static_config(cfg, dense_cfg).dump(stage / 'compact.py')
         rebuilt = _rebuild(stage)
         # Where sums are taken in another order, rounding grows with what is summed.
-        relative = fold_bn or mutator.reorders_sums
+        relative = fold_bn or deploy or mutator.reorders_sums
         batches = list(batches)
         difference, compared = check_equal(algorithm, static, rebuilt, content, batches, relative)
         if onnx_shape is not None:
@@ -151,6 +160,20 @@ def export(
     keys = ('checkpoint', 'config', 'subnet')
     paths = {key: str(out_dir / name) for key, name in zip(keys, FILES, strict=True)}
     return dict(max_difference=difference, batches=compared, **paths, **written)
+
+
+def merge_branches(static: nn.Module, subnet: dict[str, Any]) -> None:
+    """Give a static model the form for inference of its blocks, in place, and note it.
+
+    Raises:
+        CompressionError: If there is no such block.
+    """
+    if not deploy_blocks(static):
+        raise CompressionError(
+            f'deploy is True, but {type(static).__name__} has no block with switch_to_deploy; '
+            'leave it out'
+        )
+    subnet['deployed'] = True
 
 
 def check_export(
@@ -202,7 +225,9 @@ def content_of(
     state = {key: value.cpu() for key, value in static.state_dict().items()}
     specs: dict[str, dict[str, Any]] = {}
     if store == 'smallest':
+        there = dict(static.named_modules())
         changed = [conv for conv, _ in subnet.get('folded', ())]
+        changed += [n for n, _ in algorithm.architecture.named_modules() if n not in there]
         state, specs = factored_state(algorithm.architecture, static, forms, changed)
     content['state_dict'] = _rounded(state, getattr(torch, dtype))
     if specs:
@@ -306,15 +331,15 @@ def compare(
         The largest absolute difference (NaN counts as infinite), and how many real batches
         were compared.
     """
-    trained = copy.deepcopy(trained or algorithm.architecture).eval()
+    trained = copied(trained or algorithm.architecture).eval()
     static = static.eval()
     with seeded():
-        probe = Probe(copy.deepcopy(trained).cpu(), algorithm.mutator.parse_cfg.get('input_shape'))
+        probe = Probe(copied(trained).cpu(), algorithm.mutator.parse_cfg.get('input_shape'))
     outputs: list[Any] = []
     rankings = Rankings()
     for model in (trained, static):
         # Some forward passes draw random numbers (samples of proposals): the same for both.
-        model = copy.deepcopy(model).cpu()
+        model = copied(model).cpu()
         with seeded(), rankings.of(model, first=not outputs):
             outputs.append([probe.run(model), rankings.maps])
     worst = _difference(outputs[0], outputs[1], relative)

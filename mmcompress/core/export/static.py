@@ -13,9 +13,11 @@ from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
-from mmcompress.core.base.op import Op
+from mmcompress.core.base.rehearsal import make_static
 from mmcompress.core.base.units_file import load_json
 from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.copying import copied
+from mmcompress.core.layers.deploy import blocks_follow, deploy, merged_blocks
 from mmcompress.core.layers.narrow import channels_of, groups_of, is_narrowable, keep_evenly, narrow
 from mmcompress.core.layers.partial_add import add_partially, name_before, partial_adds_of
 from mmcompress.core.layers.partial_input import partial_inputs_of, select_inputs
@@ -82,6 +84,8 @@ def make_compact(model: nn.Module, subnet: dict[str, Any]) -> None:
     resize(model, subnet['layers'])
     for key, restore in (('partial_adds', add_partially), ('partial_inputs', select_inputs)):
         _restore(model, key, subnet.get(key, {}), restore)
+    if subnet.get('deployed'):
+        deploy(model)
     fold_norms(model, subnet.get('folded', ()))
 
 
@@ -158,14 +162,26 @@ def to_static(algorithm: CompressionAlgorithm, forms: dict[str, str] | None = No
         algorithm.settle()
     if forms is None:
         forms = algorithm.mutator.static_forms(algorithm.architecture)
-    model = copy.deepcopy(algorithm.architecture)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, Op):
-            form = [forms[name]] if name in forms else []
-            replace_everywhere(model, name, module.to_static(*form))
-    algorithm.mutator.finish_static(model)
-    update_widths(model)
+    model = copied(algorithm.architecture)
+    make_static(model, algorithm.mutator, forms)
     return model.eval()
+
+
+def merged_forms(algorithm: CompressionAlgorithm, forms: dict[str, str]) -> dict[str, str]:
+    """Forms in which ops are one convolution wherever the branches of a block are to be merged.
+
+    Args:
+        algorithm: The algorithm.
+        forms: By layer, for all ops that have several.
+    """
+    blocks = tuple(f'{name}.' for name in merged_blocks(algorithm.architecture))
+    merged = dict(forms)
+    for name in forms:
+        if name.startswith(blocks):
+            op: Any = algorithm.architecture.get_submodule(name)
+            single = [form for form in op.forms if isinstance(op.to_static(form), nn.Conv2d)]
+            merged[name] = next(iter(single), forms[name])
+    return merged
 
 
 def subnet_of(
@@ -228,24 +244,25 @@ def resize(model: nn.Module, layers: dict[str, dict[str, int]]) -> None:
     if not isinstance(layers, dict):
         raise CompressionError('fix_subnet: `layers` has to be a dict of widths by layer name')
     modules = dict(model.named_modules())
-    for name, widths in layers.items():
-        layer = modules.get(name)
-        if layer is None or not is_narrowable(layer):
-            raise _no_layer(model, name)
-        dense = channels_of(layer)
-        if not _fit(widths, dense):
-            raise CompressionError(
-                f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input and '
-                f'{dense[1]} output channels; {widths} does not fit'
-            )
-        keep = [
-            # Which ones does not matter: their weights are loaded afterwards.
-            keep_evenly(most, groups_of(layer, is_output), widths[key])
-            if widths.get(key, most) != most
-            else None
-            for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)
-        ]
-        narrow(layer, *keep)
+    with blocks_follow(model):
+        for name, widths in layers.items():
+            layer = modules.get(name)
+            if layer is None or not is_narrowable(layer):
+                raise _no_layer(model, name)
+            dense = channels_of(layer)
+            if not _fit(widths, dense):
+                raise CompressionError(
+                    f'fix_subnet: layer {name!r} of {type(model).__name__} has {dense[0]} input '
+                    f'and {dense[1]} output channels; {widths} does not fit'
+                )
+            keep = [
+                # Which ones does not matter: their weights are loaded afterwards.
+                keep_evenly(most, groups_of(layer, is_output), widths[key])
+                if widths.get(key, most) != most
+                else None
+                for key, most, is_output in zip(KEYS, dense, (False, True), strict=True)
+            ]
+            narrow(layer, *keep)
     update_widths(model)
 
 

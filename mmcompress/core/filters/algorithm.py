@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.checks import weight_of_loss
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.copying import copied
 
 from .mutator import FilterMutator
 from .op import FilterOp
@@ -145,7 +145,7 @@ class FilterAlgorithm(CompressionAlgorithm):
 
     def counted(self) -> nn.Module:
         """The compact model with its ops, factored: what is shared is a parameter once."""
-        model = copy.deepcopy(self.architecture).eval()
+        model = copied(self.architecture).eval()
         for module in model.modules():
             if isinstance(module, FilterOp):
                 module.count_stored()

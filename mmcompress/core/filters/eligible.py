@@ -10,6 +10,7 @@ from torch import nn
 from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.base.names import backbones_of, copies_in, matches, name_list
 from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.weights import not_own_weights
 
 from .tree import ConvTree
 
@@ -85,6 +86,7 @@ class ConvFilter:
             names: Convolutions of any kind.
         """
         include, copies = self._include(architecture), copies_in(architecture)
+        foreign = not_own_weights(architecture)
         refused = {}
         for name in names:
             if not matches(name, include):
@@ -93,6 +95,8 @@ class ConvFilter:
                 why = 'parse_cfg.exclude leaves it out'
             elif matches(name, copies):
                 why = 'it is part of a momentum copy'
+            elif name in foreign:
+                why = f'it has {foreign[name]}'
             else:
                 why = self._unfit(architecture.get_submodule(name))
             if why:

@@ -13,6 +13,7 @@ from torch import nn
 from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.names import twins_of
+from mmcompress.core.base.rehearsal import Rehearsal
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.plain import Layers
@@ -89,12 +90,47 @@ class FilterMutator(Mutator):
                 'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
             )
         found = self._found(architecture)
+        self._take(found, ratios, architecture)
+        blamed, used = self._rehearse(architecture)
+        if used:
+            # Without these layers, what is left of their units may do.
+            for layer in used:
+                self.left_dense(layer, 'it has a weight that is used elsewhere as well')
+            left = {n: [la for la in layers if la not in used] for n, (layers, _) in found.items()}
+            found = {n: (left[n], given) for n, (_, given) in found.items() if left[n]}
+            self._take(found, ratios, architecture)
+            blamed, _ = self._rehearse(architecture)
+        for name, why in blamed.items():
+            self.left_dense(name, why)
+            del self.units[name]
+        if not self.units:
+            raise CompressionError(
+                f'no filter unit of {type(architecture).__name__} can be compressed: '
+                + '; '.join(f'{name}: {why}' for name, why in list(self.refused.items())[:3])
+            )
+        self.prepare_units(architecture)
+
+    def _take(
+        self, found: dict[str, tuple[list[str], dict]], ratios: Any, architecture: nn.Module
+    ) -> None:
+        """Build the units, of those that were found, that have a size."""
         units = {name: self._build_unit(name, *given) for name, given in found.items()}
-        self.units = self._sized(units, ratios)
+        self.units = self._sized(units, ratios) if units else {}
         self._refuse_copies(architecture)
         for unit in self.units.values():
             unit.measure(architecture)
-        self.prepare_units(architecture)
+
+    def _rehearse(self, architecture: nn.Module) -> tuple[dict[str, str], list[str]]:
+        """Units that an export would refuse, with the reasons; or layers, if these are known."""
+        rehearsal = Rehearsal(self, architecture, self.parse_cfg.get('input_shape'))
+        if not self.units or rehearsal.impossible:
+            return {}, []
+        fault = rehearsal.fault(self.units)
+        if not fault:
+            return {}, []
+        used = rehearsal.used_elsewhere()
+        layers = [la for unit in self.units.values() for la in unit.layers if la in used]
+        return ({}, layers) if layers else (rehearsal.search(self.units, fault), [])
 
     def prepare_units(self, architecture: nn.Module) -> None:
         """Swap in the ops of all units; methods that change what follows extend it."""

@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from mmcompress.core.errors import CompressionError
+from mmcompress.core.layers.copying import copied
 from mmcompress.core.layers.narrow import is_convolution, is_narrowable
 
 from .demo_inputs import demo_batch, fixed_size, forward_modes
@@ -67,7 +68,7 @@ def working_copy(model: nn.Module) -> nn.Module:
     Torch-Pruning takes the single slope of a PReLU for a single channel; none of the four plays
     a part in the coupling of channels.
     """
-    model = revert_sync_batchnorm(copy.deepcopy(model).cpu())
+    model = revert_sync_batchnorm(copied(model).cpu())
     model.eval()
     for module in model.modules():
         if getattr(module, 'with_cp', False):

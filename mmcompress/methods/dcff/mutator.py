@@ -17,9 +17,7 @@ class DCFFMutator(ChannelMutator):
 
     unit_type = 'DCFFUnit'
 
-    def prepare_from_supernet(
-        self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
-    ) -> None:
+    def prepare_units(self, architecture: nn.Module) -> None:
         """As in the base class; then shortcuts that pad are padded for their new widths.
 
         A fused channel stands for no channel of the dense network, so none has a place to keep,
@@ -27,7 +25,7 @@ class DCFFMutator(ChannelMutator):
         """
         paddings: list[Any] = [layer for layer in architecture.modules() if is_padding(layer)]
         before = [channels_of(layer) for layer in paddings]
-        super().prepare_from_supernet(architecture, ratios, budget)
+        super().prepare_units(architecture)
         for layer, widths in zip(paddings, before, strict=True):
             if channels_of(layer) != widths:
                 layer.pad_evenly()

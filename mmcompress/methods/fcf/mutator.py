@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from mmcompress.core.base.rehearsal import Rehearsal
 from mmcompress.core.channels.config import ChannelRange, UnitConfig, narrow_layers
 from mmcompress.core.channels.gate import GatedMutator
 from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.deploy import merged_blocks
 from mmcompress.core.layers.narrow import is_pass_through
 from mmcompress.core.layers.partial_input import select_inputs
 from mmcompress.registry import MODELS
@@ -144,10 +146,23 @@ class FCFMutator(GatedMutator):
             )
         self._check_skip(architecture)
         super().prepare_from_supernet(architecture, ratios, budget)
+
+    def prepare_units(self, architecture: nn.Module) -> None:
+        """Swap in the ops, and say which filters they read."""
+        super().prepare_units(architecture)
         self.cuts = connect(architecture, self.units, self._residual, self.scale == 'weight')
         if self.widths == 'magnitude':
             for unit in self.units.values():
                 unit.width = 0  # not known before weights are: training starts, or a checkpoint
+
+    def pretend_trained(self, architecture: nn.Module) -> None:
+        """Round random scalars, and cut what reads those that are zero."""
+        super().pretend_trained(architecture)
+        self.cut(architecture, True)
+
+    def spoiled(self, rehearsal: Rehearsal, units: dict[str, Any]) -> dict[str, str]:
+        """As in the base class; behind a scaled weight, channels need not be zero."""
+        return {} if self.scale == 'weight' else super().spoiled(rehearsal, units)
 
     @property
     def choice_template(self) -> dict[str, float]:
@@ -223,6 +238,9 @@ class FCFMutator(GatedMutator):
         self._residual = dict(self.cut_inputs) if isinstance(self.cut_inputs, dict) else {}
         modules = dict(architecture.named_modules())
         convolutions = (m for m in modules.values() if isinstance(m, nn.Conv2d))
+        # Filters of branches that are merged can only go together.
+        whole = self.scale == 'output' and self.cut_inputs is False
+        merged = tuple(f'{name}.' for name in merged_blocks(architecture)) if whole else ()
         image_channels = next((m.in_channels for m in convolutions), None)
         for config in found.values():
             # Norms and depthwise convolutions hand on the channels of others.
@@ -237,7 +255,8 @@ class FCFMutator(GatedMutator):
             if not wanted:
                 self.refused[config.name] = 'mutator_cfg.skip, or it reads the image'
                 continue
-            if self.scope == 'unit' or len(sources) == 1:
+            together = any(channel.name.startswith(merged) for channel in filters)
+            if self.scope == 'unit' or len(sources) == 1 or together:
                 configs[config.name] = config
                 continue
             parts = {part.name: part for part in self._parts(config, wanted)}

@@ -81,6 +81,12 @@ class FCFUnit(GatedUnit):
         self.width = width
         return ranges
 
+    @torch.no_grad()
+    def pretend_trained(self) -> None:
+        """As in the base class; where weights say how many filters stay, as many as there are."""
+        super().pretend_trained()
+        self.width = int((self.op.scales != 0).sum())
+
     def scaled(self, architecture: nn.Module) -> dict[str, ChannelRange]:
         """Layers that would write into a removed channel; none if scalars multiply the weight."""
         return {} if self.scale == 'weight' else super().scaled(architecture)
