@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--deploy',
         action='store_true',
-        help='merge the branches of re-parameterised blocks (RepVGG, MobileOne); for inference only',
+        help='merge the branches of re-parameterised blocks, such as those of RepVGG; for inference '
+        'only',
     )
     parser.add_argument(
         '--onnx',

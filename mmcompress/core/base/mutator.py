@@ -55,7 +55,7 @@ class Mutator(BaseModule, ABC):
             budget: What the model may cost, instead of keep ratios.
         """
 
-    def prepare_units(self, architecture: nn.Module) -> None:  # noqa: B027
+    def prepare_units(self, architecture: nn.Module) -> None:
         """Swap in the ops of all units, in place; methods that change what follows extend it.
 
         A rehearsal of the export calls it for copies of the architecture.
