@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -74,7 +75,7 @@ class Rehearsal:
             try:
                 self.probe = Probe(self.dense, input_shape)
             except CompressionError as error:
-                self.impossible = str(error)
+                self._give_up(str(error))
         self._trials = 0
 
     def fault(self, units: Mapping[str, Any]) -> str:
@@ -96,6 +97,10 @@ class Rehearsal:
                 return ''
         return why or f'outputs would differ by {gap:.2g} of the largest'
 
+    def _give_up(self, why: str) -> None:
+        self.impossible = why
+        print_log(f'the export cannot be rehearsed before training: {why}', logger='current')
+
     def used_elsewhere(self) -> set[str]:
         """Convolutions whose weight is used outside of their own forward pass."""
         with seeded():
@@ -110,7 +115,7 @@ class Rehearsal:
         """
         if self.fault({}):
             # Something else is wrong with the changed model.
-            self.impossible = 'its outputs cannot be compared'
+            self._give_up('the outputs of the changed dense model cannot be compared either')
             return {}
         good: list[str] = []
         blamed: dict[str, str] = {}

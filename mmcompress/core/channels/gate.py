@@ -319,7 +319,7 @@ class GatedMutator(ChannelMutator):
 
             def watch(reader: str) -> Callable:
                 def look(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-                    x = inputs[0] if inputs else None
+                    x: Any = inputs[0] if inputs else None
                     for name, channel in readers[reader] if isinstance(x, Tensor) else ():
                         places = channel.expand(gone[name], units[name].num_channels)
                         channels = -1 if isinstance(layer, nn.Linear) else 1

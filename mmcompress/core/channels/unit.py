@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from mmcompress.core.base.conv_op import is_plain_conv
+from mmcompress.core.base.conv_op import is_conv
 from mmcompress.core.base.op import Op
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.narrow import is_pass_through
@@ -70,11 +70,11 @@ class ChannelUnit(ABC):
     def unsupported(self, architecture: nn.Module) -> str:
         """Why this method can't handle the unit, or ``''``.
 
-        Most methods swap plain 2-d convolutions for ops; other producers stay dense.
+        Most methods swap 2-d convolutions for ops; other producers stay dense.
         """
         for channel in self.filters(architecture):
             layer = architecture.get_submodule(channel.name)
-            if not is_plain_conv(layer):
+            if not is_conv(layer):
                 return f'{channel.name} is a {type(layer).__name__}, not a plain Conv2d'
         return ''
 

@@ -73,6 +73,8 @@ class FilterFinder:
         self.skip_first_block = _flag(skip_first_block, 'skip_first_block')
         self.by_position = _flag(by_position, 'by_position')
         self.input_shape = demo_shape(input_shape, 'parse_cfg.input_shape')
+        #: Why convolutions are not eligible, by name, once :meth:`find` has run.
+        self.refused: dict[str, str] = {}
         if self.skip_first_block and isinstance(self.rule, dict):
             raise CompressionError(
                 'parse_cfg.skip_first_block is True, but parse_cfg.rule already names the '
@@ -116,6 +118,7 @@ class FilterFinder:
             outermost = common_module(included)
             stage_of = stages_of_convolutions(architecture, tree, outermost, self.input_shape)
             self._refuse_by_stage(refused, tree, stage_of)
+        self.refused = refused
         eligible = [name for name in convs if name not in refused]
         if isinstance(self.rule, dict):
             units = _by_patterns(self.rule, eligible, refused)

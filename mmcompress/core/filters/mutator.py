@@ -217,6 +217,10 @@ class FilterMutator(Mutator):
                 'FilterFinder'
             )
         found = finder.find(architecture, self.alike)
+        # Not what the config leaves out, but what no config takes in.
+        for name, why in finder.refused.items():
+            if not why.startswith('parse_cfg'):
+                self.refused[name] = why
         settings: dict[str, dict] = {name: {} for name in found}
         # Full names last: they win over patterns.
         for pattern, unit in sorted(given.items(), key=lambda item: item[0] in found):

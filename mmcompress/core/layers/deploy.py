@@ -64,7 +64,7 @@ def deploy(model: nn.Module) -> list[str]:
     for name, module in list(model.named_modules()):
         inside = any(not above or name.startswith(f'{above}.') for above in switched)
         if _switches(module) and not inside:
-            module.switch_to_deploy()  # type: ignore[operator]
+            module.switch_to_deploy()
             switched.append(name)
     return switched
 

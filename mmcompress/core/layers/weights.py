@@ -32,7 +32,7 @@ def not_own_weights(model: nn.Module) -> dict[str, str]:
         if is_parametrized(layer):
             kinds = {
                 type(part).__name__.lstrip('_')
-                for chain in layer.parametrizations.values()  # type: ignore[union-attr, operator]
+                for chain in layer.parametrizations.values()  # type: ignore[operator]
                 for part in chain
             }
             found[name] = f'a weight that a parametrization makes ({", ".join(sorted(kinds))})'

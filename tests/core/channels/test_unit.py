@@ -86,16 +86,26 @@ def test_as_dict():
     ]
 
 
-def test_ops_stand_in_for_plain_convolutions_alone():
+def test_what_ops_stand_in_for():
     class Own(nn.Conv2d):
         """A subclass whose forward pass may be another."""
+
+    class Scaled(Own):
+        """One with a tensor that is not known."""
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.register_buffer('gamma', torch.ones(8, 1, 1, 1))
 
     unit = Unit(config(8), 0.5)
     layers = dict(a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1))
     assert unit.unsupported(nn.ModuleDict(layers)) == ''
-    assert unit.unsupported(nn.ModuleDict(dict(layers, a=Own(3, 8, 1)))) == (
-        'a is a Own, not a plain Conv2d'
-    )
+    assert unit.unsupported(nn.ModuleDict(dict(layers, a=Own(3, 8, 1)))) == ''
+    for other in (Scaled(3, 8, 1), nn.utils.spectral_norm(Own(3, 8, 1)), nn.Conv1d(3, 8, 1)):
+        kind = type(other).__name__
+        assert unit.unsupported(nn.ModuleDict(dict(layers, a=other))) == (
+            f'a is a {kind}, not a plain Conv2d'
+        )
     # What hands channels on is nothing to swap.
     assert unit.unsupported(nn.ModuleDict(dict(layers, a=nn.BatchNorm2d(8)))) == ''
 
