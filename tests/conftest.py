@@ -23,6 +23,8 @@ from mmengine.model import BaseModel  # isort: skip
 from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope  # isort: skip
 from mmengine.runner import Runner  # isort: skip
 from mmcompress.cli.tabulating import metafiles_read_once  # isort: skip
+from mmcompress.core.channels.mutator import ChannelMutator  # isort: skip
+from mmcompress.core.filters.mutator import FilterMutator  # isort: skip
 
 torch.set_num_threads(1)  # small networks; a second thread costs more than it gives
 
@@ -150,6 +152,40 @@ def rng_state():
 def _libraries_are_read_once():
     with metafiles_read_once():
         yield
+
+
+#: Networks, with their units, whose export has been rehearsed without a fault.
+_rehearsed: set[tuple] = set()
+
+
+@pytest.fixture(autouse=True)
+def _rehearsed_once(request, monkeypatch):
+    """Tests build the same few networks again and again; one rehearsal of each does.
+
+    Files whose networks look alike and are not, set ``REHEARSES``.
+    """
+    if getattr(request.module, 'REHEARSES', False):
+        return
+
+    def once(kind, nothing):
+        rehearse = kind._rehearse
+
+        def rehearse_once(mutator, architecture):
+            kinds = tuple(map(type, architecture.modules()))
+            # How much is kept makes no difference.
+            units = tuple((name, type(unit)) for name, unit in mutator.units.items())
+            key = (type(mutator), kinds, str(architecture), units)
+            if key in _rehearsed:
+                return nothing
+            found = rehearse(mutator, architecture)
+            if found == nothing:
+                _rehearsed.add(key)
+            return found
+
+        monkeypatch.setattr(kind, '_rehearse', rehearse_once)
+
+    once(ChannelMutator, {})
+    once(FilterMutator, ({}, []))
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,9 @@ from mmcompress.core.export.static import make_compact, subnet_of, to_static
 from mmcompress.core.layers.copying import copied
 from mmcompress.registry import MODELS
 
+#: See ``conftest.py``.
+REHEARSES = True
+
 
 def equal(dense, method, **options):
     """An algorithm, and its export rebuilt from the dense model, with equal outputs."""

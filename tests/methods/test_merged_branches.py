@@ -17,6 +17,9 @@ from .loops import METHODS, compressed, exported, train
 
 NARROW = ('dcff', 'fcf', 'magnitude')
 
+#: See ``conftest.py``.
+REHEARSES = True
+
 
 class Classifier(nn.Module):
     def __init__(self, backbone, width):

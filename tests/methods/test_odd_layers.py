@@ -16,6 +16,9 @@ from .loops import METHODS, compressed, exported, there_and_back, train
 CHANNELS = ('dcff', 'fcf', 'magnitude')
 FILTERS = ('filter_basis', 'shared_basis', 'linear_conv')
 
+#: See ``conftest.py``.
+REHEARSES = True
+
 
 def block(i, o, conv=nn.Conv2d):
     return nn.Sequential(conv(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
