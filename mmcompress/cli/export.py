@@ -51,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--deploy',
         action='store_true',
-        help='merge the branches of re-parameterised blocks, such as those of RepVGG; for inference '
-        'only',
+        help='merge the branches of re-parameterised blocks (as in RepVGG); for inference only',
     )
     parser.add_argument(
         '--onnx',

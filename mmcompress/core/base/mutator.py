@@ -22,7 +22,8 @@ class Mutator(BaseModule, ABC):
 
     Attributes:
         units: Units by name, once :meth:`prepare_from_supernet` has run.
-        refused: Why units that were found stay dense, by their names.
+        refused: Why what was found stays dense, by name of the unit or layer. Of a reason that ends
+            with names or numbers, the part in front of the colon is the same for all of its kind.
         reorders_sums: Whether a static model takes sums in another order than the trained one:
             without channels that are zero, or with kernels that were merged.
     """

@@ -95,7 +95,9 @@ class Rehearsal:
             gap = exact if not unable else gap
             if gap < (WRONG_32 if unable else WRONG):
                 return ''
-        return why or f'outputs would differ by {gap:.2g} of the largest'
+        if why:
+            return f'the export would fail: {why}'
+        return f'the exported model would be another: outputs differ by {gap:.2g} of the largest'
 
     def _give_up(self, why: str) -> None:
         self.impossible = why
@@ -122,7 +124,7 @@ class Rehearsal:
 
         def look(names: list[str], known: str = '') -> None:
             if self._trials > TRIALS:
-                blamed.update(dict.fromkeys(names, 'too many units with a fault are near it'))
+                blamed.update(dict.fromkeys(names, 'there are too many units with a fault'))
                 return
             why = known or self.fault({name: units[name] for name in (*good, *names)})
             if not why:

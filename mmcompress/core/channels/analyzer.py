@@ -106,7 +106,7 @@ class DependencyAnalyzer:
             why = why or self._outside(unit, model)
             for channel in () if why else unit.channels:
                 if channel.name in foreign:
-                    why = f'{channel.name} has {foreign[channel.name]}'
+                    why = f'one of its layers has {foreign[channel.name]} ({channel.name})'
             if why:
                 rejected[unit.name] = why
             else:

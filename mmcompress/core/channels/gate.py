@@ -327,7 +327,7 @@ class GatedMutator(ChannelMutator):
                             found.setdefault(
                                 name,
                                 'an operation behind it moves or mixes channels, or does not '
-                                f'keep zero, before they are read by {reader}',
+                                f'keep zero: in front of {reader}',
                             )
 
                 return look

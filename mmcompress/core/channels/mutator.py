@@ -170,7 +170,9 @@ class ChannelMutator(Mutator):
         for name, unit in lossy.items():
             layers = [c.name for c in unit.config.channels if c.name in used]
             if layers:
-                blamed[name] = f'it has a weight that is used elsewhere as well: {layers[0]}'
+                blamed[name] = (
+                    f'one of its layers has a weight that is used elsewhere too: {layers[0]}'
+                )
         left = {name: unit for name, unit in lossy.items() if name not in blamed}
         if left:
             spoiled = self.spoiled(rehearsal, left)

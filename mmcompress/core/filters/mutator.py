@@ -95,7 +95,7 @@ class FilterMutator(Mutator):
         if used:
             # Without these layers, what is left of their units may do.
             for layer in used:
-                self.left_dense(layer, 'it has a weight that is used elsewhere as well')
+                self.left_dense(layer, 'it has a weight that is used elsewhere too')
             left = {n: [la for la in layers if la not in used] for n, (layers, _) in found.items()}
             found = {n: (left[n], given) for n, (_, given) in found.items() if left[n]}
             self._take(found, ratios, architecture)

@@ -35,9 +35,9 @@ def not_own_weights(model: nn.Module) -> dict[str, str]:
                 for chain in layer.parametrizations.values()  # type: ignore[operator]
                 for part in chain
             }
-            found[name] = f'a weight that a parametrization makes ({", ".join(sorted(kinds))})'
+            found[name] = f'a weight that a parametrization makes: {", ".join(sorted(kinds))}'
         elif 'weight_orig' in layer._parameters or 'weight_g' in layer._parameters:
-            found[name] = 'a weight that a hook makes anew in each forward pass (weight norm or so)'
+            found[name] = 'a weight that a hook makes: weight norm or spectral norm'
         else:
             others = [
                 other
@@ -47,5 +47,5 @@ def not_own_weights(model: nn.Module) -> dict[str, str]:
                 if other != name
             ]
             if others:
-                found[name] = f'a weight that is also that of {others[0]}'
+                found[name] = f'a weight that another layer has too: {others[0]}'
     return found

@@ -86,8 +86,8 @@ def test_a_search_ends(monkeypatch):
 
 def test_errors_are_faults_unless_the_config_is_wrong():
     found, _ = toy(a=False, b=None)
-    assert found.fault(found.mutator.units) == 'cannot be'
-    assert found.search(found.mutator.units, 'x') == dict(b='cannot be')
+    assert found.fault(found.mutator.units) == 'the export would fail: cannot be'
+    assert found.search(found.mutator.units, 'x') == dict(b='the export would fail: cannot be')
     found, _ = toy(a='config')
     with pytest.raises(CompressionError, match='a key is wrong'):
         found.fault(found.mutator.units)

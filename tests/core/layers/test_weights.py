@@ -30,9 +30,9 @@ def doubled(conv):
     [
         (nn.utils.weight_norm, 'hook'),
         (nn.utils.spectral_norm, 'hook'),
-        (parametrizations.weight_norm, 'parametrization makes (WeightNorm)'),
-        (parametrizations.spectral_norm, 'parametrization makes (SpectralNorm)'),
-        (doubled, 'parametrization makes (Double)'),
+        (parametrizations.weight_norm, 'parametrization makes: WeightNorm'),
+        (parametrizations.spectral_norm, 'parametrization makes: SpectralNorm'),
+        (doubled, 'parametrization makes: Double'),
     ],
 )
 @pytest.mark.filterwarnings('ignore:.*weight_norm')
@@ -49,8 +49,8 @@ def test_weights_of_two_layers():
     assert not_own_weights(model) == {}
     model[2].weight = model[0].weight
     assert not_own_weights(model) == {
-        '0': 'a weight that is also that of 2',
-        '2': 'a weight that is also that of 0',
+        '0': 'a weight that another layer has too: 2',
+        '2': 'a weight that another layer has too: 0',
     }
 
 
