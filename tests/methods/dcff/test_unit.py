@@ -61,8 +61,12 @@ def test_a_depthwise_producer_is_none():
 
 
 class Subclass(nn.Conv2d):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.register_buffer('factor', torch.tensor(2.0))
+
     def forward(self, x):
-        return super().forward(x) * 2
+        return super().forward(x) * self.factor
 
 
 @pytest.mark.parametrize(
