@@ -41,7 +41,7 @@ class ConvOp(Op, nn.Conv2d):
             self.init_cfg = conv.init_cfg
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        layer: nn.Conv2d | None = self._own_forward
+        layer: Any = self._own_forward
         if layer is None:
             return super()._conv_forward(x, weight, bias)
         tensors = dict(weight=weight) if bias is None else dict(weight=weight, bias=bias)
