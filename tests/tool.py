@@ -113,6 +113,7 @@ def succeed(name: str, *args: object) -> str:
 #: The module of each tool's verb, and the one beside it that does the work.
 VERBS = {
     'train': ('train', 'training'),
+    'recover': ('recover', 'recovering'),
     'test': ('test', 'testing'),
     'export': ('export', 'exporting'),
     'convert': ('convert', 'converting'),

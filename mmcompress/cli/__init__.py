@@ -16,6 +16,7 @@ from types import ModuleType
 #: The verbs, and what each does.
 VERBS = {
     'train': 'train a config; with --compress, compress its model',
+    'recover': 'compress a trained network at once, and repair it from a few unlabelled images',
     'test': 'evaluate a checkpoint',
     'export': 'turn a trained algorithm into a static model of plain torch layers',
     'convert': "turn a checkpoint of a paper's authors, or of MMRazor, into one of ours",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,25 +24,36 @@ class Calibration:
     Args:
         cfg: The config.
         count: How many; all, if there are fewer.
+        option: What says so, for errors.
 
     Raises:
         CompressionError: If the count is none, the config has no data for training or test, or
             they can't be loaded.
     """
 
-    def __init__(self, cfg: Config, count: int) -> None:
+    def __init__(self, cfg: Config, count: int, option: str = '--calib') -> None:
         if count < 1:
-            raise CompressionError(f'--calib is {count}; give 1 or more images')
+            raise CompressionError(f'{option} is {count}; give 1 or more images')
         loader = dict(
             batch_size=1,
             num_workers=0,
-            dataset=calibration_dataset(cfg),
+            dataset=calibration_dataset(cfg, option),
             sampler=dict(type='DefaultSampler', shuffle=False),
         )
         dataset: Any = ToolRunner.build_dataloader(loader).dataset
         self.dataset = dataset
         count = min(count, len(dataset))
         self.indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+
+    def batches(self, data_preprocessor: nn.Module, size: int) -> Batches:
+        """The images in batches of ``size``, as the data preprocessor makes them for a test.
+
+        Args:
+            data_preprocessor: That of the model, on the CPU.
+            size: Of a batch; the last one may be smaller.
+        """
+        parts = [self.indices[i : i + size] for i in range(0, len(self.indices), size)]
+        return Batches(self.dataset, parts, data_preprocessor)
 
     def images(self, data_preprocessor: nn.Module) -> Iterator[np.ndarray]:
         """The images, each ``float32[1, C, H, W]``.
@@ -55,7 +66,39 @@ class Calibration:
             yield images_of(data_preprocessor, batch).numpy()
 
 
-def calibration_dataset(cfg: Config) -> dict[str, Any]:
+class Batches(Sequence[Any]):
+    """Preprocessed batches of a data set, kept in memory while they are small.
+
+    Args:
+        dataset: Gives one image for each index.
+        parts: The indices of each batch.
+        data_preprocessor: Makes a batch what a model takes.
+    """
+
+    #: Bytes of images that are kept in memory.
+    MOST = 2**29
+
+    def __init__(self, dataset: Any, parts: list[list[int]], data_preprocessor: nn.Module) -> None:
+        self.dataset, self.parts, self.data_preprocessor = dataset, parts, data_preprocessor
+        self._kept: dict[int, Any] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> Any:
+        if index in self._kept:
+            return self._kept[index]
+        batch = pseudo_collate([self.dataset[one] for one in self.parts[index]])
+        data = self.data_preprocessor(batch, False)
+        inputs = data['inputs'] if isinstance(data, dict) else data
+        self._size += getattr(inputs, 'nbytes', self.MOST)
+        if self._size <= self.MOST:
+            self._kept[index] = data
+        return data
+
+
+def calibration_dataset(cfg: Config, option: str = '--calib') -> dict[str, Any]:
     """The config of the data set for training with the pipeline of the test.
 
     Wrappers that mix several images into one are left out.
@@ -69,7 +112,7 @@ def calibration_dataset(cfg: Config) -> dict[str, Any]:
             loader = cfg.get('val_dataloader') or {}
         if not loader.get('dataset'):
             raise CompressionError(
-                f'--int8: the config has no {phase}_dataloader, whose '
+                f'{option}: the config has no {phase}_dataloader, whose '
                 f'{"images" if phase == "train" else "pipeline"} the calibration takes'
             )
     dataset = copy.deepcopy(cfg.train_dataloader['dataset'])

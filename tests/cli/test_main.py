@@ -20,6 +20,7 @@ from mmcompress.datasets.files import TASKS
 #: How a user comes to a verb, by the words in front of its arguments; and its tool.
 TOOLS = {
     'train': 'train',
+    'recover': 'recover',
     'test': 'test',
     'export': 'export',
     'convert': 'convert',
@@ -36,6 +37,7 @@ TOOLS = {
 #: Those with results as JSON, and what they need beside it.
 WITH_JSON = {
     'test': ['config.py'],
+    'recover': ['config.py', 'x.pth'],
     'export': ['config.py', 'x.pth'],
     'convert': ['x.pth', 'y.pth', '--from', 'dcff', '--config', 'config.py'],
     'flops': ['config.py'],

@@ -58,6 +58,7 @@ TABLE = {
     ),
     'core/channels': 'core/errors core/checks core/layers core/probe core/base registry',
     'core/filters': 'core/errors core/checks core/layers core/probe core/base registry',
+    'core/recovery': 'core/errors core/probe core/base core/channels core/filters',
     'core/export': 'core/errors core/checks core/layers core/probe core/base compat registry',
     # The face of core, for who writes a method.
     'core/__init__': 'core/errors core/base core/channels core/filters core/export',

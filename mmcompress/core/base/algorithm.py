@@ -242,6 +242,23 @@ class CompressionAlgorithm(Transparent):
         it. It may be called any number of times. Loading itself changes nothing but the weights.
         """
 
+    def decide(self, scores: dict[str, Tensor]) -> None:
+        """Choose at once what training would choose; weights of a dense network are loaded.
+
+        Methods that can do so extend it.
+
+        Args:
+            scores: ``Tensor[n]`` by name of the unit, larger for channels that matter more; units
+                of which nothing is known are left out.
+
+        Raises:
+            CompressionError: If the method can't.
+        """
+        raise CompressionError(
+            f'{type(self).__name__} has nothing to recover: it makes its filters while it trains '
+            'from scratch; train it instead'
+        )
+
     # Training
 
     def check_start(self, loads: bool) -> None:

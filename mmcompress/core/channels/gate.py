@@ -280,8 +280,12 @@ class GatedMutator(ChannelMutator):
     """Gives channels their scales, and removes those that are not kept from a static model.
 
     The arguments are those of :class:`~mmcompress.core.channels.mutator.ChannelMutator`.
+
+    Attributes:
+        norms: Name of the norm directly behind a convolution, by name of the convolution.
     """
 
+    norms: dict[str, str]
     reorders_sums = True
     units: dict[str, Any]
 
@@ -289,12 +293,12 @@ class GatedMutator(ChannelMutator):
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
         """Find the units of ``architecture`` and give them scales."""
-        self._norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
+        self.norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
         super().prepare_from_supernet(architecture, ratios, budget)
 
     def unit_args(self) -> dict[str, Any]:
         """The norm behind each convolution, for every unit."""
-        return dict(norms=self._norms)
+        return dict(norms=self.norms)
 
     @torch.no_grad()
     def pretend_trained(self, architecture: nn.Module) -> None:

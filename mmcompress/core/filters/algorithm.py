@@ -112,6 +112,22 @@ class FilterAlgorithm(CompressionAlgorithm):
         if not taught or (self.init != RANDOM and not bool(self.dense_loaded)):
             raise CompressionError(self._no_dense(reconstruction=not taught))
 
+    def decide(self, scores: dict[str, Tensor]) -> None:
+        """Nothing is to be chosen; see that the factors were fitted to a dense network.
+
+        Raises:
+            CompressionError: If they weren't.
+        """
+        units = self.mutator.units.values()
+        lacking = [layer for unit in units for layer in unit.awaited]
+        if self.init == RANDOM or lacking or all(unit.error is None for unit in units):
+            where = f' of {lacking[0]!r}' if lacking else ''
+            raise CompressionError(
+                f'init is {self.init!r}, and no factors were fitted to dense weights{where}; set '
+                f'init={self._fitted!r}, and give the checkpoint of the dense network'
+            )
+        self.dense_loaded.fill_(True)
+
     def check_start(self, loads: bool) -> None:
         """See that there is a dense network to start from, if one is asked for."""
         if loads or not (self.init != RANDOM or self.reconstruction):

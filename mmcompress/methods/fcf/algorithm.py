@@ -160,6 +160,20 @@ class FCF(CompressionAlgorithm):
                 )
             self.binarize()
 
+    @torch.no_grad()
+    def decide(self, scores: dict[str, Tensor]) -> None:
+        """Keep the filters of the largest scores; stage ``'finetune'`` goes on from here."""
+        self.set_widths()
+        for name, unit in self.mutator.units.items():
+            v = unit.op.v
+            score = scores.get(name, unit.magnitudes()).to(v)
+            kept = keep_largest(score.view(unit.groups, -1), unit.width // unit.groups)
+            v.copy_(kept.flatten())
+            v.requires_grad_(False)
+        self.started.fill_(True)
+        self.binary.fill_(True)
+        self.mutator.cut(self.architecture, True)
+
     def start(self, optim_wrapper: OptimWrapper) -> None:
         """Settle, and in stage ``'factorize'`` hook into the optimizer."""
         super().start(optim_wrapper)

@@ -290,7 +290,7 @@ class FCFMutator(GatedMutator):
         of squeeze and excitation).
         """
         behind = {channel.name: channel for channel in config.producers}
-        pairs = [(channel, behind.get(self._norms.get(channel.name, ''))) for channel in filters]
+        pairs = [(channel, behind.get(self.norms.get(channel.name, ''))) for channel in filters]
         if any(norm for _, norm in pairs):
             pairs = [(channel, norm) for channel, norm in pairs if norm]
         return pairs

@@ -10,6 +10,7 @@ from mmengine.dist import broadcast
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mmcompress.core.base.algorithm import Clock, CompressionAlgorithm
@@ -164,13 +165,26 @@ class Magnitude(CompressionAlgorithm):
         while self._done < due(share, self.steps, self.begin, self.end):
             self.prune()
 
+    def decide(self, scores: dict[str, Tensor]) -> None:
+        """All pruning steps at once, by the scores; the criterion says what they leave open."""
+        self._done = self.steps - 1
+        self.prune(scores)
+
     @torch.no_grad()
-    def prune(self) -> None:
-        """Take the next pruning step. All ranks take the choice of the first."""
+    def prune(self, given: dict[str, Tensor] | None = None) -> None:
+        """Take the next pruning step. All ranks take the choice of the first.
+
+        Args:
+            given: Scores by name of the unit, in place of the criterion's.
+        """
         self._done += 1
         self.steps_done.fill_(self._done)
         units = list(self.mutator.units.values())
-        scores = [self.criterion.score(unit) for unit in units]
+        given = given or {}
+        scores = [
+            given[unit.name].to(unit.op.mask) if unit.name in given else self.criterion.score(unit)
+            for unit in units
+        ]
         widths = [unit.width_at(self._share_left(unit.choice)) for unit in units]
         if self.ranking == 'global':
             pairs = zip(units, scores, strict=True)

@@ -1,0 +1,1 @@
+"""Repair of a network right after compression, from a few unlabelled images."""
