@@ -8,7 +8,7 @@ Example:
 A config may list several stages, which are trained one after another. There `--cfg-options
 finetune.key=value` changes the stage `finetune`, `key=value` changes all stages, and
 `model.key=value` changes the stages that compress. `--stage finetune` trains that stage alone. A
-method file may list stages too: `--compress fcf_r50` trains both stages of FCF on any config.
+method file may list stages too: `--compress fcf_r50` then trains all of them on any config.
 """
 
 from __future__ import annotations

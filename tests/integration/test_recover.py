@@ -127,4 +127,5 @@ def test_a_checkpoint_of_another_network(
     state.popitem()
     torch.save(state, tmp_path / 'part.pth')
     with pytest.raises(CompressionError, match='head.fc.bias is missing'):
-        call('recover', CONFIGS['filter_basis'], tmp_path / 'part.pth', '-o', tmp_path / 'x.pth', *FEW)
+        part = tmp_path / 'part.pth'
+        call('recover', CONFIGS['filter_basis'], part, '-o', tmp_path / 'x.pth', *FEW)

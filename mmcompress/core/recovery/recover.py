@@ -128,9 +128,8 @@ def _filters(mutator: FilterMutator, dense: nn.Module, moments: Any, part: Any) 
                 found[name] = own.covariance(centred=False)
                 if name == unit.layers[-1]:
                     break
-            weights: dict[str, Any] = {
-                name: dense.get_submodule(name).weight.detach() for name in unit.layers
-            }
+            layers: dict[str, Any] = {name: dense.get_submodule(name) for name in unit.layers}
+            weights = {name: layer.weight.detach() for name, layer in layers.items()}
             fit_outputs(unit, weights, {n: found.pop(n) for n in unit.layers if n in found})
             advance()
 
@@ -168,11 +167,11 @@ def _channels(
             config = units[name].config
             silent = torch.ones(config.num_channels, dtype=torch.bool)
             silent[keep] = False
-            for reader, ranges in reads.items():
+            for place, ranges in reads.items():
                 for channel in (channel for owner, channel in ranges if owner == name):
-                    inputs = _inputs(dense.get_submodule(reader))
+                    inputs = _inputs(dense.get_submodule(place))
                     indices = channel.expand(silent.nonzero().flatten(), config.num_channels)
-                    gone.setdefault(reader, torch.zeros(inputs, dtype=torch.bool))[indices] = True
+                    gone.setdefault(place, torch.zeros(inputs, dtype=torch.bool))[indices] = True
         for layer, own in moments(list(gone)):
             make_up(
                 algorithm.architecture.get_submodule(layer),
