@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from mmengine.config import Config
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
 from mmcompress.core.checks import check_count
-from mmcompress.core.errors import CompressionError
+from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file, write_whole
 from mmcompress.core.export.export import dense_config
 from mmcompress.core.recovery.recover import recover
@@ -19,6 +20,66 @@ from mmcompress.report.table import progress_bar
 
 from .calibration import Calibration
 from .launch import build_algorithm
+
+#: What ``recover`` of a config may say, with its defaults.
+SETTINGS = dict(images=400, batch=16, steps=100, seed=0)
+#: The recovered network, in the work dir.
+RECOVERED = 'recovered.pth'
+
+
+def settings_of(cfg: Config) -> dict[str, int] | None:
+    """``recover`` of a config, with its defaults; ``None`` where nothing is to be recovered.
+
+    Raises:
+        CompressionError: If it is wrong, or training can't begin with it.
+    """
+    given = cfg.get('recover')
+    if given in (None, False):
+        return None
+    given = {} if given is True else given
+    if not isinstance(given, dict):
+        raise CompressionError(
+            f'recover is {given!r}; it has to be a dict such as dict(images=400)'
+        )
+    for key, value in given.items():
+        if key not in SETTINGS:
+            raise CompressionError(
+                f'recover has no setting {key!r}; the nearest are {nearest(str(key), SETTINGS)}'
+            )
+        if key in ('images', 'batch'):
+            check_count(value, f'recover.{key}')
+        elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise CompressionError(f'recover.{key} is {value!r}; it has to be 0 or more')
+    if not cfg.get('load_from'):
+        raise CompressionError(
+            'recover needs the weights of the dense network; set load_from to its checkpoint'
+        )
+    if cfg.get('launcher', 'none') != 'none':
+        raise CompressionError(
+            'recover works in one process; run `mmcompress recover` before, and set load_from to '
+            'what it writes'
+        )
+    return {**SETTINGS, **given}
+
+
+def recover_first(cfg: Config) -> None:
+    """Recover the network that a training starts from, if its config says so.
+
+    Args:
+        cfg: Its ``load_from`` is the recovered network then.
+
+    Raises:
+        CompressionError: See :func:`settings_of` and :func:`recover_checkpoint`.
+    """
+    settings = None if cfg.get('resume') else settings_of(cfg)
+    if settings is None:
+        return
+    out = Path(cfg.work_dir, RECOVERED)
+    before = out.with_name(f'{RECOVERED}.new')
+    before.unlink(missing_ok=True)
+    recover_checkpoint(copy.deepcopy(cfg), cfg.load_from, before, **settings)
+    before.replace(out)
+    cfg.load_from = str(out)
 
 
 def recover_checkpoint(

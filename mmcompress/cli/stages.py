@@ -19,7 +19,8 @@ from mmcompress.core.errors import CompressionError, nearest
 from .launch import read_config
 
 #: Keys that the top level of any config may have.
-TOP = {*inspect.signature(Runner.__init__).parameters, 'custom_imports'} - {'self', 'cfg'}
+TOP = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'recover'}
+TOP -= {'self', 'cfg'}
 
 
 @dataclass

@@ -29,6 +29,7 @@ from mmcompress.core.filters.algorithm import FilterAlgorithm
 
 from .launch import apply_launch, load_config, method_file, read_config
 from .lengths import lengths_of, stretch
+from .recovering import recover_first, settings_of
 from .runner import PHASES, BuiltModel
 from .staged_training import train_stages
 from .stages import Stage, options_of, stages_of
@@ -61,7 +62,9 @@ def train(args: argparse.Namespace) -> None:
     load_config(cfg, args.compress, args.cfg_options)
     apply_distill(cfg, args.distill)
     apply_arguments(cfg, args)
-    check(cfg).runner().train()
+    model = check(cfg)
+    recover_first(cfg)
+    model.runner().train()
 
 
 def stages_of_method(cfg: Config, args: argparse.Namespace) -> list[Stage]:
@@ -178,7 +181,7 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
         path = find_latest_checkpoint(cfg.work_dir)
     if path and cfg.get('resume'):
         check_fits(model, load_checkpoint_file(path)['state_dict'], path)
-    elif path:
+    elif path and settings_of(cfg) is None:
         _check_start_of(model, path)
     if isinstance(model, CompressionAlgorithm):
         if first or (model.distiller and model.distiller.teacher_path):
@@ -230,6 +233,12 @@ def stage_configs(args: argparse.Namespace, stages: list[Stage]) -> dict[str, Co
         )
     folder = Path(args.work_dir or Path('work_dirs', Path(args.config).stem))
     options = options_of(stages, args.cfg_options)
+    keys = [key for own in options.values() for key in own]
+    if any(key.split('.')[0] == 'recover' for key in keys):
+        raise CompressionError(
+            'recover is for a config with one training; run `mmcompress recover`, and start the '
+            'stage that goes on from there with --stage and its load_from'
+        )
     configs: dict[str, Any] = {}
     compresses = any('architecture' in stage.content.model for stage in stages)
     for stage in stages:

@@ -129,3 +129,43 @@ def test_a_checkpoint_of_another_network(
     with pytest.raises(CompressionError, match='head.fc.bias is missing'):
         part = tmp_path / 'part.pth'
         call('recover', CONFIGS['filter_basis'], part, '-o', tmp_path / 'x.pth', *FEW)
+
+
+def test_training_that_begins_recovered(tool: ModuleType, dense: Path, tmp_path: Path) -> None:
+    """As from what the command writes; a resumed training does not recover again."""
+    small = ('model.backbone.depth=14', *tool.SMALL[1:], f'load_from={dense}')
+    command = ('train', 'configs/demo/dense_resnet20_digits.py', '--compress', 'magnitude_r18')
+    settings = ('recover.images=32', 'recover.steps=2', 'train_cfg.max_epochs=1')
+    tool.succeed(*command, '--work-dir', tmp_path, '--cfg-options', *small, *settings)
+    options = ('--cfg-options', *small)
+    out = tmp_path / 'by_command.pth'
+    words = ('--images', 32, '--steps', 2, '-o', out)
+    tool.succeed('recover', *command[1:2], dense, *command[2:], *words, *options)
+    one, other = (load_checkpoint_file(p)['state_dict'] for p in (tmp_path / 'recovered.pth', out))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    written = (tmp_path / 'recovered.pth').stat().st_mtime_ns
+    more = ('--resume', '--cfg-options', *small, *settings[:2], 'train_cfg.max_epochs=2')
+    tool.succeed(*command, '--work-dir', tmp_path, *more)
+    assert (tmp_path / 'recovered.pth').stat().st_mtime_ns == written
+    assert (tmp_path / 'epoch_2.pth').is_file()
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'told'),
+    [
+        (CONFIGS['magnitude'], ('recover.image=3',), "'image'"),
+        (CONFIGS['magnitude'], ('recover.images=0',), 'recover.images is 0'),
+        (CONFIGS['magnitude'], ('recover.steps=-1',), 'recover.steps is -1'),
+        (CONFIGS['magnitude'], ('recover=3',), 'recover is 3'),
+        (CONFIGS['magnitude'], ('recover.images=9', 'load_from=None'), 'load_from'),
+        ('configs/demo/fcf_resnet20_digits.py', ('recover.images=9',), 'recover is for'),
+    ],
+)
+def test_wrong_settings_of_a_config(
+    call: Callable[..., str], tmp_path: Path, config: str, options: tuple[str, ...], told: str
+) -> None:
+    out = tmp_path / 'run'
+    with pytest.raises(CompressionError, match=told):
+        call('train', config, '--work-dir', out, '--cfg-options', *options)
+    assert not out.exists()
