@@ -142,6 +142,16 @@ def complexity_of_modules(
     ]
 
 
+def macs_of_layers(
+    model: nn.Module, input_shape: Sequence[int], mode: str = 'tensor'
+) -> dict[str, Any]:
+    """``total``, the MACs of :func:`complexity`, and ``layers``, those of each module by name."""
+    flops, _ = _analyze(model, input_shape, None, mode)
+    macs = flops.by_module()
+    layers = {name: int(macs[PREFIX + name]) for name, _ in model.named_modules() if name}
+    return dict(total=int(flops.total()), layers=layers)
+
+
 def parameters(model: nn.Module) -> dict[str, int]:
     """``params``, the numbers that a model learns, and ``norm_params``, those of batch norms."""
     norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
