@@ -71,7 +71,7 @@ class Rehearsal:
     def __init__(self, mutator: Mutator, architecture: nn.Module, input_shape: Demo = None) -> None:
         self.mutator, self.impossible = mutator, ''
         with seeded(), torch.no_grad():
-            self.dense = few_proposals(working_copy(architecture))
+            self.dense = few_proposals(working_copy(architecture, same_layers=True))
             try:
                 self.probe = Probe(self.dense, input_shape)
             except CompressionError as error:

@@ -60,20 +60,24 @@ def seeded() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def working_copy(model: nn.Module) -> nn.Module:
+def working_copy(model: nn.Module, same_layers: bool = False) -> nn.Module:
     """A copy of ``model`` in eval mode, every parameter in the autograd graph.
 
     ``frozen_stages`` re-freezes whenever a backbone changes its mode, gradient checkpointing
     hides what it wraps from autograd, synchronised batch norm may ask for a process group, and
     Torch-Pruning takes the single slope of a PReLU for a single channel; none of the four plays
     a part in the coupling of channels.
+
+    Args:
+        model: Left as it is.
+        same_layers: Leave PReLUs what they are: for who does not ask Torch-Pruning.
     """
     model = revert_sync_batchnorm(copied(model).cpu())
     model.eval()
     for module in model.modules():
         if getattr(module, 'with_cp', False):
             module.with_cp = False  # type: ignore[assignment]
-        for name, child in module.named_children():
+        for name, child in () if same_layers else module.named_children():
             if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(module, name, nn.LeakyReLU(child.weight.item()).eval())
     for parameter in model.parameters():
