@@ -45,21 +45,20 @@ METHODS = {
     'FCF': ('fcf_r18', ('model.mutator_cfg.scope=unit', *_HALF_OF_MACS)),
     'magnitude': ('magnitude_r18', _HALF_OF_MACS),
 }
-#: For super-resolution, whose backbone has other names and no stages.
-SR = """
+#: For networks whose backbones have other names, or fewer stages.
+OWN = """
 compression = dict(
     type='mmcompress.{0}',
-    mutator_cfg=dict(
-        type='{0}Mutator', parse_cfg=dict(include='backbone.blocks*', kernel_size=3, rule='{1}')
-    ),
+    mutator_cfg=dict(type='{0}Mutator', parse_cfg=dict(include='{3}', kernel_size=3, rule='{1}')),
     target_pruning_ratio=0.5,
     init='{2}',
 )
 """
-SR_METHODS = {
-    'filter basis': ('FilterBasis', 'layer', 'svd'),
-    'shared basis': ('SharedBasis', 'network', 'svd'),
-    'LinearConv': ('LinearConv', 'layer', 'qr'),
+OWN_METHODS = {
+    ('edsr', 'filter basis'): ('FilterBasis', 'layer', 'svd', 'backbone.blocks*'),
+    ('edsr', 'shared basis'): ('SharedBasis', 'network', 'svd', 'backbone.blocks*'),
+    ('edsr', 'LinearConv'): ('LinearConv', 'layer', 'qr', 'backbone.blocks*'),
+    ('resnet20', 'shared basis'): ('SharedBasis', 'stage', 'svd', 'backbone.layer*'),
 }
 
 
@@ -115,9 +114,9 @@ def measure(name: str, method: str, dense: str, args: argparse.Namespace) -> dic
     folder.mkdir(parents=True, exist_ok=True)
     config = f'configs/demo/{MODELS[name][0]}.py'
     compress, options = METHODS[method]
-    if name == 'edsr' and method in SR_METHODS:
+    if (name, method) in OWN_METHODS:
         file = folder / 'method.py'
-        file.write_text(SR.format(*SR_METHODS[method]))
+        file.write_text(OWN.format(*OWN_METHODS[name, method]))
         compress = str(file)
     given = ['--compress', compress, *(['--cfg-options', *options] if options else [])]
     pairs: dict[str, Any] = dict(option.split('=') for option in options)
