@@ -16,6 +16,7 @@ from mmcompress.core.channels.solver import solve
 from mmcompress.core.errors import CompressionError
 
 from .launch import load_config
+from .planning import tell_plan
 
 
 def _dict_or_value(key: str, value: object) -> object:
@@ -45,7 +46,9 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
         cfg.model.budget = args.budget
         cfg.model.pop('target', None)
         budget = None
-    return build_model(cfg), budget
+    model = build_model(cfg)
+    tell_plan(cfg, model)
+    return model, budget
 
 
 def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) -> dict:

@@ -17,22 +17,20 @@ from mmengine.runner import find_latest_checkpoint
 from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
-from mmcompress.core.base.build import build_architecture, init_scope
-from mmcompress.core.errors import CompressionError, first_line
+from mmcompress.core.base.build import init_scope
+from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import (
     check_belongs,
     check_fits,
     load_checkpoint_file,
     load_teacher,
 )
-from mmcompress.core.export.export import dense_config
 from mmcompress.core.export.static import is_sub_model
 from mmcompress.core.filters.algorithm import FilterAlgorithm
-from mmcompress.report.plan import plan_of
 
-from .image_shape import image_shape
 from .launch import apply_launch, load_config, method_file, read_config
 from .lengths import lengths_of, stretch
+from .planning import tell_plan
 from .recovering import recover_first, settings_of
 from .runner import PHASES, BuiltModel
 from .staged_training import train_stages
@@ -63,14 +61,14 @@ def train(args: argparse.Namespace) -> None:
         built = {name: check(own, not i) for i, (name, own) in enumerate(configs.items())}
         compressing = [one for one in built.values() if 'architecture' in one.cfg.model]
         for one in compressing[:1]:
-            tell_plan(one)
+            tell(one)
         train_stages(configs, built, resume=bool(args.resume))
         return
     load_config(cfg, args.compress, args.cfg_options)
     apply_distill(cfg, args.distill)
     apply_arguments(cfg, args)
     model = check(cfg)
-    tell_plan(model)
+    tell(model)
     recover_first(cfg)
     model.runner().train()
 
@@ -198,18 +196,10 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     return built
 
 
-def tell_plan(built: BuiltModel) -> None:
+def tell(built: BuiltModel) -> None:
     """Say in the log what a compression is going to give; once, where a training begins."""
-    cfg, algorithm = built.cfg, built.model
-    if not isinstance(algorithm, CompressionAlgorithm) or cfg.get('resume') or get_rank():
-        return
-    try:
-        dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
-        lines = plan_of(algorithm, dense, image_shape(cfg, None)).lines()
-    except Exception as error:  # whatever a user's model raises: the plan is a courtesy
-        lines = [f'parameters and MACs were not counted: {first_line(error, type(error).__name__)}']
-    for line in lines:
-        print_log(f'plan: {line}', logger='current')
+    if not built.cfg.get('resume') and not get_rank():
+        tell_plan(built.cfg, built.model)
 
 
 def _check_weights_of(model: nn.Module, path: str) -> None:

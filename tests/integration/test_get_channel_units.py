@@ -82,3 +82,12 @@ def test_dense_config(tool: ModuleType) -> None:
     out = tool.succeed('get_channel_units', 'configs/demo/dense_resnet20_digits.py')
     units = json.loads(out)['channel_unit_cfg']['units']
     assert units['backbone.layer1.0.conv1_(0, 16)_16'] == {'choice': 1.0}
+
+
+def test_the_plan_is_in_the_log(tool):
+    done = tool.run_tool('get_channel_units', 'configs/demo/dcff_resnet20_digits.py', '--choice')
+    assert done.returncode == 0, done.stderr[-2000:]
+    plan = [line for line in done.stderr.splitlines() if 'plan: ' in line]
+    assert '12 of 12 units are compressed' in plan[0]
+    assert 'whole model at 3x32x32: parameters 0.27 -> 0.15 M (54%)' in plan[2]
+    assert len(json.loads(done.stdout)) == 12, 'and not in what can be piped'
