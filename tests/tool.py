@@ -43,7 +43,9 @@ def command(name: str, *args: object) -> list[str]:
 
 
 def script(name: str) -> Path:
-    """The file of a tool, or of a study, relative to the repository's root."""
+    """The file of a tool, or of a study, relative to the repository's root; or a file itself."""
+    if name.endswith('.py'):
+        return Path(name)
     folder = 'tools' if (ROOT / 'tools' / f'{name}.py').is_file() else 'benchmarks'
     return Path(folder, f'{name}.py')
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -188,3 +190,45 @@ def test_other_classes(exports: dict[str, Path], task: str, tmp_path: Path) -> N
     assert other
     assert all(k.startswith(f'{place}.') for k in other)
     assert all(torch.equal(before[k], v) for k, v in after.items() if k not in other)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_the_librarys_own_tools(
+    exports: dict[str, Path], tool: ModuleType, task: str, tmp_path: Path
+) -> None:
+    """Its train.py goes on from an export, and its test.py evaluates both."""
+    config, weights = (exports[task] / f'compact.{kind}' for kind in ('py', 'pth'))
+    library = import_module(Config.fromfile(config).default_scope)
+    tools = Path(library.__file__).parent / '.mim' / 'tools'
+    options = ('--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_epochs=1')
+    tool.succeed(str(tools / 'train.py'), config, *options)
+    trained = (tmp_path / 'last_checkpoint').read_text()
+    found = [
+        json.loads(next(path.glob('*/*.json')).read_text())
+        for path, checkpoint in ((tmp_path / 'a', trained), (tmp_path / 'b', weights))
+        if tool.succeed(str(tools / 'test.py'), config, checkpoint, '--work-dir', path)
+    ]
+    assert found[0].keys() == found[1].keys()
+    assert any(isinstance(value, float) for value in found[0].values())
+
+
+@pytest.mark.parametrize('task', TASKS[:1])
+def test_the_librarys_own_test_time_augmentation(
+    exports: dict[str, Path], tool: ModuleType, task: str, tmp_path: Path
+) -> None:
+    config, weights = (exports[task] / f'compact.{kind}' for kind in ('py', 'pth'))
+    library = import_module(Config.fromfile(config).default_scope)
+    script = Path(library.__file__).parent / '.mim' / 'tools' / 'test.py'
+    log = tool.succeed(str(script), config, weights, '--work-dir', tmp_path, '--tta')
+    assert 'accuracy/top1' in log
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_a_runner_in_plain_python(exports: dict[str, Path], task: str, tmp_path: Path) -> None:
+    """As mmengine's documentation shows it; the model of the runner is the exported one."""
+    cfg = Config.fromfile(exports[task] / 'compact.py')
+    cfg.work_dir, cfg.load_from = str(tmp_path), str(exports[task] / 'compact.pth')
+    cfg.experiment_name = f'plain_{task}'
+    metrics = Runner.from_cfg(cfg).test()
+    assert metrics
+    assert all(np.isfinite(value) or value == -1 for value in metrics.values())
