@@ -10,11 +10,17 @@ width.
 The columns are those of the published tables: reductions in percent. Hooks measure the time of
 convolutions in the real forward pass. `--layers` also times each narrowed convolution alone.
 
+With `--table` it times the layers of the model by themselves, at the widths that its units may
+have, in `--runtime`: budgets of latency are solved with these times (docs/latency.md), which are
+kept. `--table FILE` shows those of another machine. `--shapes FILE` writes what such a machine is
+to time.
+
 With `--files` it times ONNX files instead, each in onnxruntime and OpenVINO, in turn in one
 process, on an image of the training data of CONFIG.
 
 Example:
     mmcompress bench mmpretrain::resnet/resnet34_8xb32_in1k.py --compress dcff_r34 --layers
+    mmcompress bench CONFIG --table --runtime onnxruntime
     mmcompress bench CONFIG --files export/compact.onnx export/compact_int8.onnx
 """
 
@@ -22,9 +28,11 @@ from __future__ import annotations
 
 import argparse
 import platform
+from pathlib import Path
 from typing import Any
 
 from .options import (
+    LAYER_RUNTIMES,
     RUNTIMES,
     add_config_arguments,
     add_json_argument,
@@ -34,6 +42,10 @@ from .options import (
     prints_json,
 )
 
+#: What `--table` is without a file.
+THIS_MACHINE = ' '
+#: The program that times layers; it needs nothing else of ours.
+TIMER = Path(__file__).resolve().parent.parent / 'latency' / 'time_layers.py'
 #: Columns of the printed tables and their titles; JSON has all columns.
 MODEL_COLUMNS = dict(
     runtime='runtime',
@@ -88,6 +100,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--files', nargs='+', metavar='FILE.onnx', help='time these ONNX files, and nothing else'
     )
     parser.add_argument(
+        '--table',
+        nargs='?',
+        const=THIS_MACHINE,
+        metavar='FILE',
+        help='time layers at several widths, and nothing else; or show a table made elsewhere',
+    )
+    parser.add_argument(
+        '--shapes', metavar='FILE', help='write what --table would time, for another machine'
+    )
+    parser.add_argument(
+        '--runtime',
+        choices=LAYER_RUNTIMES,
+        default=LAYER_RUNTIMES[0],
+        help='in what --table times layers (default: onnxruntime)',
+    )
+    parser.add_argument(
         '--runtimes',
         nargs='+',
         choices=RUNTIMES,
@@ -102,11 +130,43 @@ def main(args: argparse.Namespace) -> None:
     from .launch import results_on_stdout
 
     check(args)
+    if args.table or args.shapes:
+        time_table(args)
+        return
     with results_on_stdout():
         result = measure_files(args) if args.files else measure(args)
     give_json(result, args.json)
     if not prints_json(args.json):
         show_files(result) if args.files else show(result)
+
+
+def time_table(args: argparse.Namespace) -> None:
+    """Make or show a table of times, or write the shapes of one."""
+    from .image_shape import image_shape
+    from .launch import load_config, results_on_stdout
+    from .timing import make_table, show_table, write_shapes
+
+    with results_on_stdout():
+        cfg = load_config(args.config, args.compress, args.cfg_options)
+        budget = dict(
+            runtime=args.runtime,
+            threads=args.threads[0],
+            batch=args.batch_sizes[0],
+            input_shape=image_shape(cfg, args.shape),
+        )
+        if args.shapes:
+            points = write_shapes(cfg, budget, args.shapes)
+        else:
+            if args.table != THIS_MACHINE:
+                budget['table'] = args.table
+            result = make_table(cfg, budget)
+    if args.shapes:
+        print(f'written to {args.shapes}: {points} points; time them on the other machine with')
+        print(f'    python {TIMER} {args.shapes} -o table.json --runtime {args.runtime}')
+        return
+    give_json(result, args.json)
+    if not prints_json(args.json):
+        show_table(result)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -192,8 +252,6 @@ def measure_files(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         CompressionError: If a file, a runtime or the data are missing.
     """
-    from pathlib import Path
-
     import torch
 
     from mmcompress.core.base.build import build_model

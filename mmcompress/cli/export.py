@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import (
+    LAYER_RUNTIMES,
     add_config_arguments,
     add_json_argument,
     add_out_argument,
@@ -82,6 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='macs',
         help='convolutions with a basis are exported factored or merged: in the form with the '
         'fewest MACs, the fewest parameters, or the least time measured on this machine',
+    )
+    parser.add_argument(
+        '--runtime',
+        choices=LAYER_RUNTIMES,
+        help='in what --prefer latency and --report time layers, on one thread (default: '
+        'onnxruntime with --onnx, openvino with --openvino, torch otherwise)',
     )
     parser.add_argument(
         '--store',
@@ -210,6 +217,7 @@ def main(args: argparse.Namespace) -> None:
             onnx=dict(outputs=args.onnx, opset=args.opset, dtype=args.onnx_dtype),
             openvino=args.openvino,
             prefer=args.prefer,
+            runtime=runtime_of(args),
             shape=shape,
             with_report=args.report,
             store=args.store,
@@ -219,6 +227,13 @@ def main(args: argparse.Namespace) -> None:
     give_json(result, args.json)
     if not prints_json(args.json):
         show(result, out, args.dtype)
+
+
+def runtime_of(args: argparse.Namespace) -> str:
+    """In what layers are timed: as given, or what the export is for."""
+    if args.runtime:
+        return str(args.runtime)
+    return 'openvino' if args.openvino else 'onnxruntime' if args.onnx else 'torch'
 
 
 def check_onnx_options(args: argparse.Namespace) -> None:
@@ -269,6 +284,7 @@ def show(result: dict, out: Path, dtype: str) -> None:
         from mmcompress.report import print_table
 
         print_table(table(result['report']), title=str(out), console=Console())
+        print(slow_line(result['layers']))
     if result.get('int8'):
         show_int8(result['int8'])
     if result.get('forms'):
@@ -282,6 +298,18 @@ def show(result: dict, out: Path, dtype: str) -> None:
     )
     if 'onnx' in result:
         print(onnx_line(result))
+
+
+def slow_line(layers: dict) -> str:
+    """Which layers' MACs fell without their time."""
+    slow, runtime = layers['slow'], layers['runtime']
+    if not slow:
+        return f'no layer lost MACs without losing time in {runtime}'
+    more = f' and {len(slow) - 5} more' if len(slow) > 5 else ''
+    return (
+        f'MACs fell without their time in {runtime}: {", ".join(slow[:5])}{more}; widths in '
+        "multiples of 16 mostly help (budget with divisor='auto')"
+    )
 
 
 def onnx_line(result: dict) -> str:

@@ -16,9 +16,12 @@ from mmcompress.core.base.build import build_architecture, build_model
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.export import INT8_FILES, dense_config, export
+from mmcompress.latency.layers import fastest_forms, layer_times, without_their_time
+from mmcompress.latency.table import cached
+from mmcompress.latency.whole import check_runtime
 from mmcompress.report.exported import export_report
-from mmcompress.report.forms import fastest_forms
 
+from .found_widths import use_found
 from .launch import build_algorithm
 from .quantizing import Int8Options, Quantization
 from .runner import ToolRunner
@@ -37,6 +40,7 @@ def export_checkpoint(
     onnx: dict[str, Any] | None = None,
     openvino: bool = False,
     prefer: str = 'macs',
+    runtime: str = 'torch',
     shape: Any = None,
     with_report: bool = False,
     store: str = 'smallest',
@@ -59,6 +63,8 @@ def export_checkpoint(
         openvino: Also write it for OpenVINO.
         prefer: The quantity to minimise where ops have several static forms: ``'macs'``,
             ``'params'`` or ``'latency'``, which is measured.
+        runtime: In what time is measured, one of
+            :data:`~mmcompress.core.base.budget.RUNTIMES`, on one thread.
         shape: ``(channels, height, width)`` of an image; needed to measure time.
         with_report: Compare parameters, MACs and time of the dense and the exported model.
         store: What ``compact.pth`` holds, see :func:`~mmcompress.core.export.export.export`.
@@ -68,7 +74,9 @@ def export_checkpoint(
 
     Returns:
         What :func:`~mmcompress.core.export.export.export` returns; ``forms``, how many layers
-        take each static form, where they have several; with a report also its rows, ``report``;
+        take each static form, where they have several; with a report also its rows, ``report``,
+        and ``layers``, with the ``rows`` of
+        :func:`~mmcompress.latency.layers.layer_times` and the names of ``slow`` ones;
         with ``int8`` what :meth:`~mmcompress.cli.quantizing.Quantization.run` returns, as
         ``int8``.
 
@@ -76,12 +84,15 @@ def export_checkpoint(
         CompressionError: If the checkpoint doesn't belong to the config, ``out`` is there
             already, or the static model differs from the trained one.
     """
+    use_found(cfg, checkpoint)
+    if with_report or prefer == 'latency':
+        check_runtime(runtime, '--runtime')
     algorithm = build_algorithm(cfg)
     content = load_into(algorithm, checkpoint)
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
     quantization = None if int8 is None else Quantization(cfg, int8)
     data = _validation_batches(cfg, batches)
-    forms = static_forms(algorithm, prefer, shape)
+    forms = static_forms(algorithm, prefer, shape, runtime)
     result = export(
         algorithm,
         cfg,
@@ -108,14 +119,18 @@ def export_checkpoint(
         static = build_model(Config.fromfile(result['config']))
         load_into(static, result['checkpoint'])
         result['report'] = export_report(dense, algorithm, static, shape)
+        rows = layer_times(dense, static, tuple(shape), cached(runtime, 1))
+        result['layers'] = dict(runtime=runtime, rows=rows, slow=without_their_time(rows))
     return result
 
 
-def static_forms(algorithm: CompressionAlgorithm, prefer: str, shape: Any) -> dict[str, str]:
+def static_forms(
+    algorithm: CompressionAlgorithm, prefer: str, shape: Any, runtime: str = 'torch'
+) -> dict[str, str]:
     """The form that each op takes, see :func:`export_checkpoint`."""
     forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
     if prefer == 'latency' and forms:
-        return fastest_forms(algorithm, shape)
+        return fastest_forms(algorithm, tuple(shape), cached(runtime, 1))
     if prefer != 'macs' and not forms:
         print_log(
             f'--prefer has no effect: layers of {type(algorithm).__name__} have one static form',

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.budget import Budget
 from mmcompress.core.base.build import build_model
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
-from mmcompress.core.channels.budget import Budget
-from mmcompress.core.channels.solver import solve
+from mmcompress.core.channels.solver import Solution, solve
 from mmcompress.core.errors import CompressionError
+from mmcompress.latency.solve import solve_latency
 
 from .launch import load_config
 from .planning import tell_plan
@@ -51,26 +53,31 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
     return model, budget
 
 
-def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) -> dict:
-    """The units, in the shape of a mutator's config or as keep ratios."""
+def template(
+    model: nn.Module, budget: Budget | None, args: argparse.Namespace
+) -> tuple[dict, Solution | None]:
+    """The units, as a mutator's config or as keep ratios; and what a budget came to."""
     if isinstance(model, CompressionAlgorithm):
-        mutator = model.mutator
+        mutator: Any = model.mutator
         if args.choice:
-            return mutator.choice_template
-        return mutator.config_template(args.with_init_args, args.with_channel)
+            return mutator.choice_template, mutator.solution
+        content = mutator.config_template(args.with_init_args, args.with_channel)
+        return content, mutator.solution
     analysis = DependencyAnalyzer().analyze(model)
     log_analysis(analysis)
     units, ratios = analysis.units, dict.fromkeys(analysis.units, 1.0)
     if not units:
         raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
+    solution = None
     if budget is not None:
-        solution = solve(model, units, budget)
+        search = solve if budget.latency is None else solve_latency
+        solution = search(model, units, budget)
         print_log(f'budget: {solution}', logger='current')
         ratios = solution.ratios
     if args.choice:
-        return ratios
+        return ratios, solution
     wanted = {'init_args': args.with_init_args, 'channels': args.with_channel}
-    return dict(
+    content = dict(
         channel_unit_cfg=dict(
             units={
                 name: {
@@ -82,3 +89,4 @@ def template(model: nn.Module, budget: Budget | None, args: argparse.Namespace) 
         ),
         parse_cfg=dict(type='DependencyAnalyzer'),
     )
+    return content, solution

@@ -16,6 +16,8 @@ from typing import Any
 TILE = 128
 #: What runs ONNX files: those of :mod:`mmcompress.report.onnx_files`.
 RUNTIMES = ('onnxruntime', 'openvino')
+#: What layers and networks are timed in: those of :mod:`mmcompress.core.base.budget`.
+LAYER_RUNTIMES = (*RUNTIMES, 'torch', 'torch-channels-last', 'compile')
 
 
 class OptionAction(argparse.Action):

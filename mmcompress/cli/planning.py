@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from mmengine.config import Config
 from mmengine.logging import print_log
+from rich.console import Console
 from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
@@ -13,6 +16,11 @@ from mmcompress.core.export.export import dense_config
 from mmcompress.report.plan import plan_of
 
 from .image_shape import image_shape
+
+
+def stderr_console() -> Console:
+    """Standard error; in a file or a pipe, lines of 100 columns."""
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 100)
 
 
 def tell_plan(cfg: Config, algorithm: nn.Module) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.budget import FOUND
 from mmcompress.core.base.build import build_architecture
 from mmcompress.core.checks import check_count
 from mmcompress.core.errors import CompressionError, nearest
@@ -142,5 +143,7 @@ def recover_checkpoint(
             progress=progress,
         )
     meta = {k: v for k, v in content.get('meta', {}).items() if k == 'dataset_meta'}
+    if algorithm.mutator.found:
+        meta[FOUND] = algorithm.mutator.found
     write_whole(dict(meta=meta, state_dict=algorithm.state_dict()), out)
     return dict(result, images=len(calibration.indices), out=str(out))

@@ -22,6 +22,7 @@ from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.core.filters.unit import RANDOM
 from mmcompress.report.onnx_files import RUNTIMES
 
+from .found_widths import use_found
 from .launch import apply_launch, load_config
 from .runner import BuiltModel, ToolRunner
 from .sr_inference import apply_inference_arguments, refuse_inference_arguments
@@ -40,6 +41,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, float]:
     apply_inference_arguments(cfg, args)
     if cfg.get('test_dataloader') is None:
         raise CompressionError(f'{args.config} has no test_dataloader to evaluate on')
+    use_found(cfg, args.checkpoint or cfg.get('load_from'))
     built = BuiltModel(cfg)
     if Path(args.checkpoint or '').suffix == ONNX:
         refuse_inference_arguments(args)

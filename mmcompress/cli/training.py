@@ -28,6 +28,7 @@ from mmcompress.core.export.checkpoint import (
 from mmcompress.core.export.static import is_sub_model
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 
+from .found_widths import keep_found, use_found
 from .launch import apply_launch, load_config, method_file, read_config
 from .lengths import lengths_of, stretch
 from .planning import tell_plan
@@ -169,8 +170,13 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
         The model, as the run would build it.
     """
     init_scope(cfg)
+    path = cfg.get('load_from')
+    if cfg.get('resume') and not path:
+        path = find_latest_checkpoint(cfg.work_dir)
+    use_found(cfg, path)
     built = BuiltModel(cfg)
     model = built.model
+    keep_found(cfg, model)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise CompressionError(
             'the model has no parameters to train; `mmcompress test` evaluates it'
@@ -178,13 +184,10 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     for key in PHASES['train']:
         if cfg.get(key) is None:
             raise CompressionError(f'the config has no {key}, so there is nothing to train by')
-    path = cfg.get('load_from')
     own = cfg.model.get('init_cfg') if is_sub_model(cfg.model) else None
     own = own.get('checkpoint') if isinstance(own, dict) else None
     if own:
         _check_weights_of(model, own)
-    if cfg.get('resume') and not path:
-        path = find_latest_checkpoint(cfg.work_dir)
     if path and cfg.get('resume'):
         check_fits(model, load_checkpoint_file(path)['state_dict'], path)
     elif path and settings_of(cfg) is None:

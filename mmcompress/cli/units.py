@@ -18,7 +18,7 @@ import json
 import sys
 from pathlib import Path
 
-from .options import OldNameAction, OptionAction, add_config_arguments, add_out_argument
+from .options import OldNameAction, OptionAction, add_config_arguments, add_out_argument, give_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=OptionAction,
         metavar='KEY=VALUE',
         help='find keep ratios for a budget: macs=0.55 (a share of the dense model, or a number '
-        'such as 2.25G), params, min_ratio, max_ratio, divisor, input_shape=3,800,1333',
+        "such as 2.25G), params, latency=0.6 (or '12ms') with runtime, threads, batch and table; "
+        'min_ratio, max_ratio, divisor, input_shape=3,800,1333',
     )
     parser.add_argument(
         '--target', nargs='+', action=OldNameAction, dest='budget', help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        '--times', metavar='FILE', help='write what a budget of latency came to, by layer, as JSON'
     )
     add_out_argument(
         parser,
@@ -67,10 +71,15 @@ def main(args: argparse.Namespace) -> None:
 
     from .launch import results_on_stdout
     from .listing import build, template
+    from .timing import show_times
 
     path = Path(args.out) if args.out else None
     with results_on_stdout():
-        content = template(*build(args), args)
+        content, solution = template(*build(args), args)
+        if solution is not None:
+            show_times(solution)
+    if args.times and solution is not None:
+        give_json(vars(solution), args.times)
     if path and path.is_file() and not is_units_file(path, units_in(content)):
         raise CompressionError(
             f'--out: {str(path)!r} exists and does not hold units of this kind; give another name'

@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmcompress.core.base.algorithm import PROGRESS, Clock, CompressionAlgorithm
+from mmcompress.core.base.budget import FOUND
 from mmcompress.core.export.checkpoint import load_teacher
 from mmcompress.registry import HOOKS
 
@@ -76,6 +77,12 @@ class CompressionHook(Hook):
         progress = algorithm.progress()
         if progress and is_main_process():
             self._write(runner, dict(epoch=_clock(runner, done).epoch, iteration=done, **progress))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the widths of a budget of time in the checkpoint; other machines find others."""
+        algorithm = algorithm_of(runner.model)
+        if algorithm and algorithm.mutator.found:
+            checkpoint.setdefault('meta', {})[FOUND] = algorithm.mutator.found
 
     @staticmethod
     def _write(runner: Runner, progress: dict[str, Any]) -> None:

@@ -72,8 +72,9 @@ TABLE = {
     'models': 'core/errors core/checks core/layers datasets registry',
     'engine': 'core/errors core/checks core/base core/export datasets registry',
     'report': 'core registry',
-    'cli': 'core compat registry report models engine datasets everything version',
-    'everything': 'api core compat methods models datasets engine registry',
+    'latency': 'core report registry version',
+    'cli': 'core compat registry report latency models engine datasets everything version',
+    'everything': 'api core compat latency methods models datasets engine registry',
     '__init__': 'cli everything version',
     '__main__': 'cli',
 }

@@ -24,6 +24,7 @@ class Mutator(BaseModule, ABC):
         units: Units by name, once :meth:`prepare_from_supernet` has run.
         refused: Why what was found stays dense, by name of the unit or layer. Of a reason that ends
             with names or numbers, the part in front of the colon is the same for all of its kind.
+        found: What a budget of time came to, for a checkpoint: ``ratios`` and ``forms``.
         reorders_sums: Whether a static model takes sums in another order than the trained one:
             without channels that are zero, or with kernels that were merged.
     """
@@ -43,6 +44,7 @@ class Mutator(BaseModule, ABC):
         self.parse_cfg = {'type': self.parser, **(parse_cfg or {})}
         self.units: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
+        self.found: dict[str, Any] | None = None
 
     @abstractmethod
     def prepare_from_supernet(
@@ -116,7 +118,7 @@ class Mutator(BaseModule, ABC):
         Args:
             architecture: The compact model.
             prefer: Quantity to minimise, ``'macs'`` or ``'params'``.
-                :func:`~mmcompress.report.forms.fastest_forms` minimises measured time instead.
+                :func:`~mmcompress.latency.layers.fastest_forms` minimises measured time instead.
         """
         return {}
 

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
+from mmcompress.core.base.budget import KEY, Budget
 from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.rehearsal import Rehearsal
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
@@ -19,9 +20,8 @@ from mmcompress.core.probe.example import Example
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, fault_of, log_analysis
-from .budget import Budget
 from .config import ChannelRange, UnitConfig, narrow_layers
-from .solver import solve
+from .solver import Solution, solve
 from .unit import ChannelUnit
 
 
@@ -40,6 +40,7 @@ class ChannelMutator(Mutator):
         units: Units by name, in the order of the architecture's modules, once
             :meth:`prepare_from_supernet` has run.
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
+        solution: What a budget came to.
     """
 
     key, parser = 'channel_unit_cfg', 'DependencyAnalyzer'
@@ -55,6 +56,7 @@ class ChannelMutator(Mutator):
         self.channel_unit_cfg.setdefault('type', self.unit_type)
         self.units: dict[str, Any]
         self.analysis: Analysis | None = None
+        self.solution: Solution | None = None
 
     def prepare_from_supernet(
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
@@ -65,7 +67,7 @@ class ChannelMutator(Mutator):
             architecture: The dense model; changed in place.
             ratios: Keep ratios, see :func:`~mmcompress.core.base.units_file.keep_ratios`.
             budget: What to spend, instead of keep ratios; see
-                :class:`~mmcompress.core.channels.budget.Budget`.
+                :class:`~mmcompress.core.base.budget.Budget`.
 
         Raises:
             CompressionError: If a unit of the config doesn't fit the architecture, a name or
@@ -153,9 +155,15 @@ class ChannelMutator(Mutator):
         configs = {name: unit.config for name, unit in self.units.items()}
         if shape is not None and not isinstance(shape, Example):
             shape = tuple(shape)[1:]
-        solution = solve(architecture, configs, budget, shape)
-        print_log(f'budget: {solution}', logger='current')
-        return solution.ratios
+        if budget.found is not None:
+            self.found = dict(budget.found)
+            return keep_ratios(dict(budget.found['ratios']), self.units, f'{KEY}.found.ratios')
+        search = solve if budget.latency is None else TASK_UTILS.get('mmcompress.solve_latency')
+        self.solution = search(architecture, configs, budget, shape)
+        print_log(f'budget: {self.solution}', logger='current')
+        if budget.latency is not None:
+            self.found = dict(ratios=dict(self.solution.ratios))
+        return self.solution.ratios
 
     def _rehearse(self, architecture: nn.Module) -> dict[str, str]:
         """Units that an export would refuse, with the reasons."""

@@ -25,6 +25,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from mmcompress.core.base.budget import COSTS, KEY, NAMES, Budget, step_of
 from mmcompress.core.base.units_file import keep_ratios
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import channels_of, has_protocol, is_narrowable, is_pass_through
@@ -33,7 +34,6 @@ from mmcompress.core.probe.demo_inputs import demo_batch, library_of
 from mmcompress.core.probe.example import Example
 from mmcompress.core.probe.probe import Probe, seeded, working_copy
 
-from .budget import COSTS, KEY, NAMES, Budget
 from .config import UnitConfig, narrow_units
 
 #: (height, width) at which a library's models mostly work: how much of a detector's MACs its
@@ -99,17 +99,17 @@ def solve(
     """
     with seeded(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        counted = _Counted(model, budget.input_shape or input_shape)
-        costs = _Costs(model, counted, units)
-        goals = _goals(budget, counted)
+        counted = Counted(model, budget.input_shape or input_shape)
+        costs = Costs(model, counted, units)
+        goals = goals_of(budget, counted)
         steps = _Steps(units, budget)
         return _search(model, counted, costs, goals, steps)
 
 
 def _search(
     model: nn.Module,
-    counted: _Counted,
-    costs: _Costs,
+    counted: Counted,
+    costs: Costs,
     goals: dict[str, float],
     steps: _Steps,
 ) -> Solution:
@@ -147,7 +147,7 @@ def _search(
     return Solution(ratios, measure(widths), counted.dense, counted.input_shape)
 
 
-def _goals(budget: Budget, counted: _Counted) -> dict[str, float]:
+def goals_of(budget: Budget, counted: Counted) -> dict[str, float]:
     """What may be spent, in MACs and parameters."""
     goals = {}
     for cost in COSTS:
@@ -165,7 +165,7 @@ def _goals(budget: Budget, counted: _Counted) -> dict[str, float]:
 
 
 def _check_reach(
-    goals: dict[str, float], least: dict[str, int], most: dict[str, int], counted: _Counted
+    goals: dict[str, float], least: dict[str, int], most: dict[str, int], counted: Counted
 ) -> None:
     """See that the limits of the units leave room for the goals.
 
@@ -208,7 +208,8 @@ class _Steps:
         high = keep_ratios(budget.max_ratio, units, f'{KEY}.max_ratio')
         self.allowed: list[list[int]] = []
         for name, unit in self.units.items():
-            dense, step = unit.num_channels, math.lcm(unit.divisor, budget.divisor)
+            dense = unit.num_channels
+            step = step_of(dense, unit.divisor, budget.divisor)
             widths = [
                 width
                 for width in [*range(step, dense, step), dense]
@@ -257,7 +258,7 @@ class _Steps:
 
 
 @dataclass
-class _Costs:
+class Costs:
     """Cost of any choice of widths, in closed form.
 
     A layer costs ``pairs * in * out + singles * out``, where ``in`` and ``out`` are its kept
@@ -265,7 +266,7 @@ class _Costs:
     """
 
     model: nn.Module
-    counted: _Counted
+    counted: Counted
     units: Mapping[str, UnitConfig]
     pairs: dict[str, np.ndarray] = field(init=False)
     singles: dict[str, np.ndarray] = field(init=False)
@@ -326,7 +327,7 @@ class _Costs:
         return all(costs[cost] <= goal for cost, goal in goals.items())
 
 
-class _Counted:
+class Counted:
     """A copy of an architecture that is counted, dense and narrowed.
 
     Its weights are drawn anew from a fixed seed: how many proposals a detector's heads see

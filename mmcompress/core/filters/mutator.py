@@ -10,14 +10,16 @@ from typing import Any, cast
 from mmengine.logging import print_log
 from torch import nn
 
+from mmcompress.core.base.budget import Budget
 from mmcompress.core.base.conv_op import is_plain_conv
 from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.names import twins_of
 from mmcompress.core.base.rehearsal import Rehearsal
 from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
+from mmcompress.core.layers.copying import copied
 from mmcompress.core.layers.plain import Layers
-from mmcompress.core.probe.example import Demo
+from mmcompress.core.probe.example import Demo, Example
 from mmcompress.core.probe.shapes import Shapes, shapes_in
 from mmcompress.registry import MODELS, TASK_UTILS
 
@@ -67,6 +69,9 @@ class FilterMutator(Mutator):
         self.filter_unit_cfg.setdefault('type', self.unit_type)
         self.unit_args = dict(init=init, remember_dense=remember_dense)
         self.units: dict[str, Any]
+        self.solution: Any = None
+        # Forms that a budget of time has found to be the fastest, by layer.
+        self.solved_forms: dict[str, str] = {}
         self._own_args: dict[str, dict] = {}
 
     def prepare_from_supernet(
@@ -79,17 +84,16 @@ class FilterMutator(Mutator):
             ratios: Keep ratios by unit name, of parameters; see
                 :func:`~mmcompress.core.base.units_file.keep_ratios`. Units without a ratio and
                 without a size of their own stay dense.
-            budget: Not supported.
+            budget: What to spend, instead of keep ratios; see
+                :class:`~mmcompress.core.base.budget.Budget`.
 
         Raises:
             CompressionError: If nothing is found, or a unit of the config doesn't fit.
         """
-        if budget is not None:
-            raise CompressionError(
-                'budget is for channel units, not for filter units; give these their size with '
-                'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
-            )
+        spending = None if budget is None else self._spending(budget)
         found = self._found(architecture)
+        if spending is not None:
+            ratios = self._ratios_within(spending, found, architecture)
         self._take(found, ratios, architecture)
         blamed, used = self._rehearse(architecture)
         if used:
@@ -109,6 +113,54 @@ class FilterMutator(Mutator):
                 + '; '.join(f'{name}: {why}' for name, why in list(self.refused.items())[:3])
             )
         self.prepare_units(architecture)
+
+    def _spending(self, budget: dict) -> Budget:
+        given = Budget.from_config(budget)
+        if given.latency is None:
+            raise CompressionError(
+                'budget of filter units needs a latency; give them their size otherwise with '
+                'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
+            )
+        return given
+
+    def _ratios_within(
+        self, budget: Budget, found: dict[str, tuple[list[str], dict]], architecture: nn.Module
+    ) -> dict[str, float]:
+        """Keep ratios of units, by a budget; those that stay dense have 1."""
+        if budget.found is not None:
+            self.found = dict(budget.found)
+            self.solved_forms = dict(budget.found.get('forms', {}))
+            return dict(budget.found['ratios'])
+        for name, (_, given) in found.items():
+            if 'choice' in given or given.get('init_args'):
+                raise CompressionError(
+                    f'{KEY}.units: {name!r} has a size, but budget is to find sizes; remove one '
+                    'of the two'
+                )
+
+        def units_at(ratio: float) -> dict[str, FilterUnit]:
+            units, work = {}, copied(architecture)
+            for name, (layers, given) in found.items():
+                unit = self._build_unit(name, layers, dict(given, choice=ratio))
+                try:
+                    unit.measure(work)
+                    unit.prepare(work)
+                except CompressionError:
+                    continue  # it can't be as small
+                units[name] = unit
+            return units
+
+        shape = self.parse_cfg.get('input_shape')
+        if shape is not None and not isinstance(shape, Example):
+            shape = tuple(shape)[1:]
+        names = {name: layers for name, (layers, _) in found.items()}
+        search = TASK_UTILS.get('mmcompress.solve_filter_latency')
+        self.solution = search(architecture, units_at, names, budget, shape)
+        print_log(f'budget: {self.solution}', logger='current')
+        self.solved_forms = dict(self.solution.forms)
+        self.found = dict(ratios=dict(self.solution.ratios), forms=self.solved_forms)
+        ratios: dict[str, float] = self.solution.ratios
+        return ratios
 
     def _take(
         self, found: dict[str, tuple[list[str], dict]], ratios: Any, architecture: nn.Module
@@ -160,6 +212,10 @@ class FilterMutator(Mutator):
             }
             common = common_forms(ops.values())
             if len(common) == 1:
+                continue
+            solved = self.solved_forms.get(unit.layers[0])
+            if prefer == 'macs' and solved in common:
+                forms.update(dict.fromkeys(ops, solved))
                 continue
             best = {min(common, key=op.cost) for op in ops.values()}
             if len(best) > 1:

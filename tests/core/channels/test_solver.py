@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from mmcompress.core import CompressionAlgorithm, CompressionError, DependencyAnalyzer
-from mmcompress.core.channels.budget import Budget
+from mmcompress.core.base.budget import Budget
 from mmcompress.core.channels.config import narrow_units
 from mmcompress.core.channels.solver import SIZES, solve
 from mmcompress.core.channels.unit import ChannelUnit
@@ -230,9 +230,19 @@ def tiny(tiny_cfg):
     ('target', 'message'),
     [
         (0.55, r'budget is 0.55; it has to be a dict such as dict\(macs=0.55\)'),
-        ({}, 'budget names no budget: give macs or params'),
+        ({}, 'budget names no budget: give macs, params or latency'),
         (dict(min_ratio=0.1), 'budget names no budget'),
-        (dict(latency=0.5), 'latency is not supported; give macs or params'),
+        (dict(latency=1.5), "budget.latency is 1.5; .* share .* such as '12 ms'"),
+        (dict(latency='12'), "budget.latency is '12'"),
+        (dict(latency='fast'), "budget.latency is 'fast'"),
+        (dict(latency=0.5, runtime='tensorrt'), "budget.runtime is 'tensorrt'; .* onnxruntime, "),
+        (dict(latency=0.5, threads=0), 'budget.threads is 0; it has to be a positive integer'),
+        (dict(latency=0.5, batch=True), 'budget.batch is True'),
+        (dict(latency=0.5, table=3), 'budget.table is 3; .* path of a file of times'),
+        (dict(latency=0.5, table='none.json'), "'none.json'.* no table of times"),
+        (dict(latency=0.5, found=3), 'budget.found is 3; it has to be what `mmcompress train`'),
+        (dict(macs=0.5, runtime='torch'), "budget.runtime is 'torch', which says how budget.lat"),
+        (dict(macs=0.5, divisor='most'), "budget.divisor is 'most'; it has to be a positive"),
         (dict(mac=0.5), "budget has no 'mac'; the nearest of its keys are 'macs'"),
         (dict(macs=0), 'budget.macs is 0; it has to be a share'),
         (dict(macs=-0.5), 'budget.macs is -0.5'),
