@@ -186,8 +186,9 @@ def main(args: argparse.Namespace) -> None:
         raise CompressionError(
             'checkpoint is missing; give the config and the checkpoint of a training'
         )
+    from mmcompress.core.base.image_shape import image_shape
+
     from .exporting import export_checkpoint
-    from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
 
     if args.int8:

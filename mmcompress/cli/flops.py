@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Count, and show a table of the stages."""
+    from mmcompress.core.base.image_shape import image_shape
     from mmcompress.report.models import dense_and_compact, report
 
-    from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
 
     with results_on_stdout():

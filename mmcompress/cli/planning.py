@@ -8,11 +8,10 @@ from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.errors import first_line
 from mmcompress.core.export.export import dense_config
 from mmcompress.report.plan import plan_of
-
-from .image_shape import image_shape
 
 
 def tell_plan(cfg: Config, algorithm: nn.Module) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 R50 = 'configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py'
 
 
@@ -76,6 +78,21 @@ def test_budget_of_a_library_s_dense_config(tool: ModuleType, tmp_path: Path) ->
         'get_channel_units', dense, '--compress', method, '--choice', '--cfg-options', option
     )
     assert json.loads(back) == {name: unit['choice'] for name, unit in units.items()}
+
+
+@pytest.mark.parametrize('compress', [(), ('--compress', 'dcff')], ids=['dense', 'compressed'])
+def test_a_budget_counts_at_the_size_of_the_other_tools(tool: ModuleType, compress: tuple) -> None:
+    """The images of the config, not those that are common in its library."""
+    config = 'configs/demo/dense_faster-rcnn_r18_digits.py'
+    budget = ('--budget', 'macs=0.6', '--choice')
+    done = tool.run_tool('get_channel_units', config, *compress, *budget)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = [line for line in done.stderr.splitlines() if 'budget: ' in line]
+    assert log.endswith('at 3x96x96')
+    flops = json.loads(tool.succeed('get_flops', config, *compress, '--json'))
+    assert flops['shape'] == [3, 96, 96]
+    counted = int(log.split(' of ')[1].split()[0].replace(',', ''))
+    assert counted == pytest.approx(flops['models'][0]['macs'], rel=1e-3)
 
 
 def test_dense_config(tool: ModuleType) -> None:

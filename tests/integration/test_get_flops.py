@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
@@ -32,34 +31,6 @@ def test_exact_counts(tool: ModuleType) -> None:
     for model in models.values():
         assert sum(stage['params'] for stage in model['stages']) == model['params']
         assert sum(stage['macs'] for stage in model['stages']) == model['macs']
-
-
-def test_the_shape(tool: ModuleType) -> None:
-    """The one asked for, else the config's, else that of the pipelines; and no nonsense."""
-    shape = tool.module('get_flops').image_shape
-    pipeline = [dict(type='CenterCrop', crop_size=224), dict(type='PackInputs')]
-    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
-    assert shape(cfg, None) == (3, 224, 224)
-    cfg.flops_shape = (800, 1280)
-    assert shape(cfg, None) == (3, 800, 1280)
-    assert shape(cfg, [64]) == (3, 64, 64)
-    cfg.flops_shape = 32
-    assert shape(cfg, None) == (3, 32, 32)
-    cfg.data_preprocessor = dict(mean=[33.3], std=[76.9])
-    assert shape(cfg, None) == (1, 32, 32)
-    inner = dict(backbone=dict(in_channels=3))
-    cfg.model = dict(architecture=inner, backbone=dict(in_channels=4))  # of a child config
-    assert shape(cfg, None) == (4, 32, 32)
-    cfg.model = None
-    cfg.flops_shape = 'big'
-    with pytest.raises(CompressionError, match="flops_shape is 'big'"):
-        shape(cfg, None)
-    assert shape(cfg, [3, 20, 40]) == (3, 20, 40)
-    cfg.flops_shape = (2, 20, 40)
-    assert shape(cfg, None) == (2, 20, 40)
-    for wrong in ([1, 2, 3, 4], [0]):
-        with pytest.raises(CompressionError, match=f'--shape is {" ".join(map(str, wrong))}'):
-            shape(cfg, wrong)
 
 
 def test_a_model_that_runs_nothing(tool: ModuleType) -> None:

@@ -12,8 +12,9 @@ from torch import nn
 from mmcompress.core import CompressionAlgorithm, CompressionError, DependencyAnalyzer
 from mmcompress.core.channels.budget import Budget
 from mmcompress.core.channels.config import narrow_units
-from mmcompress.core.channels.solver import SIZES, solve
+from mmcompress.core.channels.solver import solve
 from mmcompress.core.channels.unit import ChannelUnit
+from mmcompress.core.probe.demo_inputs import SIZES
 from mmcompress.registry import MODELS as OURS
 from mmcompress.report import complexity
 
