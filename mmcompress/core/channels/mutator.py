@@ -149,7 +149,7 @@ class ChannelMutator(Mutator):
                     f'unit {name!r} keeps {unit["choice"]!r} by channel_unit_cfg.units, but '
                     'budget is to find keep ratios; remove one of the two'
                 )
-        shape = self.parse_cfg.get('input_shape')
+        shape = self.demo
         configs = {name: unit.config for name, unit in self.units.items()}
         if shape is not None and not isinstance(shape, Example):
             shape = tuple(shape)[1:]
@@ -162,7 +162,7 @@ class ChannelMutator(Mutator):
         lossy = {name: unit for name, unit in self.units.items() if self.loses(unit)}
         if not lossy:
             return {}
-        rehearsal = Rehearsal(self, architecture, self.parse_cfg.get('input_shape'))
+        rehearsal = Rehearsal(self, architecture, self.demo)
         if rehearsal.impossible or not rehearsal.fault(lossy):
             return {}
         blamed: dict[str, str] = {}
@@ -195,7 +195,7 @@ class ChannelMutator(Mutator):
         given = self.channel_unit_cfg['units']
         if any('channels' in unit for unit in given.values()):
             return self._choose(self._check_units(given, architecture), architecture)
-        self.analysis = TASK_UTILS.build(self.parse_cfg).analyze(architecture)
+        self.analysis = TASK_UTILS.build(self.parser_cfg).analyze(architecture)
         log_analysis(self.analysis)
         chosen = self._choose(self.analysis.units, architecture)
         for name in given:
@@ -241,7 +241,7 @@ class ChannelMutator(Mutator):
 
     def _fault(self, configs: list[UnitConfig], architecture: nn.Module) -> str:
         """What goes wrong when units that a config gives are narrowed, or ``''``."""
-        return fault_of(architecture, configs, self.parse_cfg.get('input_shape'))
+        return fault_of(architecture, configs, self.demo)
 
     def _build_unit(self, name: str, config: UnitConfig) -> ChannelUnit:
         given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})
