@@ -197,8 +197,7 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
         cfg = load_config(args.config, args.compress, args.cfg_options)
-        wanted = args.onnx or args.report or args.prefer == 'latency'
-        shape = image_shape(cfg, args.shape) if wanted else None
+        shape = image_shape(cfg, args.shape) if args.onnx or args.shape else None
         result = export_checkpoint(
             cfg,
             args.checkpoint,

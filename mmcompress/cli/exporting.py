@@ -20,6 +20,7 @@ from mmcompress.report.exported import export_report
 from mmcompress.report.forms import fastest_forms
 
 from .launch import build_algorithm
+from .planning import counted_with
 from .quantizing import Int8Options, Quantization
 from .runner import ToolRunner
 
@@ -59,7 +60,8 @@ def export_checkpoint(
         openvino: Also write it for OpenVINO.
         prefer: The quantity to minimise where ops have several static forms: ``'macs'``,
             ``'params'`` or ``'latency'``, which is measured.
-        shape: ``(channels, height, width)`` of an image; needed to measure time.
+        shape: ``(channels, height, width)`` of an image to count with and to measure time;
+            ``None``: what the config gives, see :func:`~mmcompress.cli.planning.counted_with`.
         with_report: Compare parameters, MACs and time of the dense and the exported model.
         store: What ``compact.pth`` holds, see :func:`~mmcompress.core.export.export.export`.
         dtype: And in which numbers.
@@ -81,7 +83,10 @@ def export_checkpoint(
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
     quantization = None if int8 is None else Quantization(cfg, int8)
     data = _validation_batches(cfg, batches)
-    forms = static_forms(algorithm, prefer, shape)
+    images: Any = None
+    if with_report or prefer == 'latency':
+        images = counted_with(cfg, algorithm, shape)
+    forms = static_forms(algorithm, prefer, images)
     result = export(
         algorithm,
         cfg,
@@ -107,7 +112,7 @@ def export_checkpoint(
         dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
         static = build_model(Config.fromfile(result['config']))
         load_into(static, result['checkpoint'])
-        result['report'] = export_report(dense, algorithm, static, shape)
+        result['report'] = export_report(dense, algorithm, static, images)
     return result
 
 

@@ -19,7 +19,7 @@ from mmcompress.core.channels.solver import solve
 from mmcompress.core.errors import CompressionError
 
 from .launch import load_config
-from .planning import tell_plan
+from .planning import tell_plan, training_by_budget
 
 
 def _dict_or_value(key: str, value: object) -> object:
@@ -53,7 +53,7 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
     elif budget is not None and budget.input_shape is None:
         budget = dataclasses.replace(budget, input_shape=_own_size(cfg))
     model = build_model(cfg)
-    tell_plan(cfg, model)
+    tell_plan(cfg, model, training_by_budget(args))
     return model, budget
 
 

@@ -10,20 +10,19 @@ import torch
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.core.filters.mutator import common_forms
 from mmcompress.core.filters.op import FilterOp
+from mmcompress.core.probe.example import Example, Images
 
 from .latency import compare_latency
 
 
-def fastest_forms(
-    algorithm: FilterAlgorithm, shape: Sequence[int], repeats: int = 10
-) -> dict[str, str]:
+def fastest_forms(algorithm: FilterAlgorithm, shape: Images, repeats: int = 10) -> dict[str, str]:
     """For each filter unit, the form whose layers take the least time together.
 
     Every layer is timed by itself on an input of the size that it sees, its forms in turn.
 
     Args:
         algorithm: Whose units to export.
-        shape: ``(channels, height, width)`` of an image.
+        shape: ``(channels, height, width)`` of an image, or inputs.
         repeats: Timed rounds.
 
     Returns:
@@ -32,7 +31,8 @@ def fastest_forms(
     Raises:
         CompressionError: If the model doesn't run on such an image.
     """
-    seen = algorithm.mutator.shapes_seen(algorithm.architecture, (1, *shape))
+    demo = shape if isinstance(shape, Example) else (1, *shape)
+    seen = algorithm.mutator.shapes_seen(algorithm.architecture, demo)
     forms: dict[str, str] = {}
     for unit in algorithm.mutator.units.values():
         ops: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from types import ModuleType
 
@@ -107,4 +108,16 @@ def test_the_plan_is_in_the_log(tool):
     plan = [line for line in done.stderr.splitlines() if 'plan: ' in line]
     assert '12 of 12 units are compressed' in plan[0]
     assert 'whole model at 3x32x32: parameters 0.27 -> 0.15 M (54%)' in plan[2]
+    assert plan[3].endswith('plan: next: mmcompress train configs/demo/dcff_resnet20_digits.py')
     assert len(json.loads(done.stdout)) == 12, 'and not in what can be piped'
+
+
+def test_a_budget_in_the_command_that_comes_next(tool: ModuleType, tmp_path: Path) -> None:
+    """It builds what the units are of."""
+    config = 'configs/demo/dense_resnet20_digits.py'
+    words = (config, '--compress', 'dcff', '--choice')
+    done = tool.run_tool('get_channel_units', *words, '--budget', 'macs=0.5', 'divisor=4')
+    (line,) = [line for line in done.stderr.splitlines() if 'next: ' in line]
+    verb, *rest = shlex.split(line.split('next: mmcompress ')[1])
+    assert verb == 'train'
+    assert tool.succeed('get_channel_units', *rest, '--choice') == done.stdout

@@ -54,6 +54,24 @@ def test_own_configs_as_a_base(tool: ModuleType, tmp_path: Path) -> None:
     assert _models(tool, str(config)) == _models(tool, tool.DEMO)
 
 
+def test_the_plan(tool: ModuleType, tmp_path: Path) -> None:
+    """In the JSON, and in the log; with the figures of the table."""
+    path = tmp_path / 'flops.json'
+    done = tool.run_tool('get_flops', tool.DEMO, f'--json={path}')
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(path.read_text())
+    dense, compact = found['models']
+    assert found['plan']['units'] == found['plan']['found'] == 12
+    for model in (dense, compact):
+        figures = found['plan'][model['model']]
+        assert {key: figures[key] for key in ('params', 'macs')} == {
+            key: model[key] for key in ('params', 'macs')
+        }
+    assert f'next: mmcompress train {tool.DEMO}' in done.stderr
+    dense_only = tool.succeed('get_flops', 'configs/demo/dense_resnet20_digits.py', '--json')
+    assert 'plan' not in json.loads(dense_only)
+
+
 def test_table_and_shape(tool: ModuleType) -> None:
     models = _models(tool, tool.DEMO, '--shape', '64')
     small = _models(tool, tool.DEMO)

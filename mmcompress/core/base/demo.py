@@ -12,11 +12,11 @@ from mmengine.model import BaseModel
 from mmengine.utils import get_object_from_string
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.copying import copied
-from mmcompress.core.probe.example import BatchShape, Demo, Example
+from mmcompress.core.probe.example import BatchShape, Example
 from mmcompress.core.probe.probe import seeded
 
 from .names import demo_shape, is_batch_shape
@@ -54,7 +54,7 @@ def demo_of(value: Any, model: nn.Module, key: str = KEY) -> BatchShape | Exampl
     if callable(value) and not isinstance(value, (Tensor, Mapping)):
         value = _called(value, model, key)
     if isinstance(value, DataLoader):
-        value = _preprocessed(model, partial(next, iter(value)), key)
+        value = _preprocessed(model, partial(_sample_of, value), key)
     elif isinstance(value, Mapping) and isinstance(value.get('dataset'), Mapping):
         value = _preprocessed(model, partial(_first_sample, value), key)
     elif isinstance(value, Tensor) and isinstance(model, BaseModel):
@@ -146,6 +146,13 @@ def _first_sample(config: Mapping[str, Any]) -> Any:
     from mmengine.runner import Runner
 
     loader = Runner.build_dataloader(dict(config, num_workers=0, persistent_workers=False), seed=0)
+    return _sample_of(loader)
+
+
+def _sample_of(loader: DataLoader) -> Any:
+    """A batch of the first sample of a dataloader, or its first batch where it makes its own."""
+    if isinstance(loader.dataset, IterableDataset) or not callable(loader.collate_fn):
+        return next(iter(loader))
     return loader.collate_fn([loader.dataset[0]])
 
 
@@ -164,10 +171,3 @@ def _random(inputs: Any) -> Any:
         return type(part)(map(fill, part)) if isinstance(part, (list, tuple)) else part
 
     return fill(inputs)
-
-
-def shape_of(demo: Demo) -> tuple[int, ...] | None:
-    """``(C, H, W)`` of what a model is run on."""
-    if demo is None:
-        return None
-    return tuple(demo.images.shape if isinstance(demo, Example) else demo)[1:]

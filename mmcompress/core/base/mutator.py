@@ -25,6 +25,7 @@ class Mutator(BaseModule, ABC):
         units: Units by name, once :meth:`prepare_from_supernet` has run.
         refused: Why what was found stays dense, by name of the unit or layer. Of a reason that ends
             with names or numbers, the part in front of the colon is the same for all of its kind.
+        divided: Why the parts of what was found are units instead, by its name.
         reorders_sums: Whether a static model takes sums in another order than the trained one:
             without channels that are zero, or with kernels that were merged.
     """
@@ -44,6 +45,7 @@ class Mutator(BaseModule, ABC):
         self.parse_cfg = {'type': self.parser, **(parse_cfg or {})}
         self.units: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
+        self.divided: dict[str, str] = {}
         self._given: Demo = None
 
     @property

@@ -124,7 +124,7 @@ class ChannelMutator(Mutator):
         units = self.channel_unit_cfg['units']
         given = {name: unit['choice'] for name, unit in units.items() if 'choice' in unit}
         wanted = (given or None) if target is None else target
-        ratios = keep_ratios(wanted, self.units, refused=self.refused)
+        ratios = keep_ratios(wanted, self.units, refused={**self.refused, **self.divided})
         for name, choice in given.items():
             if name in ratios and ratios[name] != choice:
                 raise CompressionError(
@@ -199,7 +199,7 @@ class ChannelMutator(Mutator):
         log_analysis(self.analysis)
         chosen = self._choose(self.analysis.units, architecture)
         for name in given:
-            if name not in chosen and name not in self.refused:
+            if name not in {**chosen, **self.refused, **self.divided}:
                 why = self.analysis.rejected.get(name)
                 if why:
                     why = f'cannot be used: {why}'

@@ -74,6 +74,11 @@ class Example:
         """See the class."""
         return self._leaves[self._first]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of :attr:`images`, without the batch."""
+        return tuple(self.images.shape[1:])
+
     def run(self, model: nn.Module, images: Tensor | None = None, **kwargs: Any) -> Any:
         """What a model makes of the inputs.
 
@@ -115,6 +120,8 @@ def _takes(model: nn.Module | None, inputs: Mapping[str, Any]) -> bool:
 #: What a model is run on: inputs, the shape ``(N, C, H, W)`` of a random batch, or ``None`` for one
 #: that is found.
 Demo: TypeAlias = Sequence[int] | Example | None
+#: What a model is counted with: ``(C, H, W)`` of an image, or inputs.
+Images: TypeAlias = Sequence[int] | Example
 
 
 def _is_tensor(leaf: Any) -> bool:
