@@ -27,10 +27,10 @@ import torch
 from basis_forms import PASSES, Kind, Way, compare_forms, kinds_of_convs, split_basis, two_bases
 from torch import nn
 
-from mmcompress.cli.image_shape import image_shape
 from mmcompress.cli.launch import read_config, results_on_stdout, run
 from mmcompress.cli.options import add_shape_argument
 from mmcompress.core.base.build import build_model, init_scope
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.onnx import OnImages
 from mmcompress.core.filters.basis_op import BasisConv2d

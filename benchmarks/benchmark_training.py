@@ -24,11 +24,11 @@ import mmcompress  # noqa: F401
 import torch
 from training_timer import compare_training
 
-from mmcompress.cli.image_shape import image_shape
 from mmcompress.cli.launch import build_algorithm, load_config, results_on_stdout, run
 from mmcompress.cli.options import add_config_arguments, add_shape_argument
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_checkpoint_file
 from mmcompress.core.export.export import dense_config

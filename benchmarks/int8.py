@@ -24,7 +24,6 @@ from mmengine.config import Config
 
 from mmcompress.cli.calibration import Calibration
 from mmcompress.cli.exporting import export_checkpoint
-from mmcompress.cli.image_shape import image_shape
 from mmcompress.cli.launch import load_config, results_on_stdout, run
 from mmcompress.cli.options import (
     RUNTIMES,
@@ -36,6 +35,7 @@ from mmcompress.cli.options import (
 from mmcompress.cli.quantizing import Int8Options, drop_in_points, main_metric
 from mmcompress.cli.testing import metrics_of
 from mmcompress.core.base.build import build_model
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.onnx_predictor import OnnxPredictor

@@ -32,8 +32,8 @@ def main() -> None:
 def rows(config: str, outputs: list[str]) -> list[tuple[str, ...]]:
     """Config, outputs, free axes, exotic operators, and all operators."""
     import mmcompress.everything  # noqa: F401
-    from mmcompress.cli.image_shape import image_shape
     from mmcompress.cli.launch import build_algorithm, load_config
+    from mmcompress.core.base.image_shape import image_shape
     from mmcompress.core.export.onnx import export_onnx
     from mmcompress.core.export.static import to_static
 

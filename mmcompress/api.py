@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import INNER, CompressionAlgorithm
+from mmcompress.core.base.demo import demo_of
 from mmcompress.core.base.steps import Steps
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.export.checkpoint import load_into
@@ -33,7 +33,6 @@ from mmcompress.core.export.static import (
     to_static,
 )
 from mmcompress.core.layers.copying import copied
-from mmcompress.core.probe.example import Example
 from mmcompress.registry import MODELS
 
 #: What :func:`export` writes: the weights, and how the network differs from the dense one.
@@ -57,9 +56,11 @@ def compress(
             starts from, as far as the method starts from any.
         method: Name of a method, such as ``'filter_basis'``, or of a registered algorithm.
         example_inputs: What the model runs on: a tensor, a tuple of several inputs, or a dict of
-            inputs by name; a list is one input. ``None``: a random image of a size that the model
-            accepts. A model of mmengine that is given a tensor is run on random images of its
-            shape, with data samples to match.
+            inputs by name (a dict of other names than the forward pass has is one input, and so is
+            a list); a callable that returns them, or a dataloader. ``None``: a random image of a
+            size that the model accepts. A model of mmengine that is given a tensor is run on random
+            images of its shape, with data samples to match. See
+            :func:`~mmcompress.core.base.demo.demo_of`. Configs call it ``demo_inputs``.
         budget: What the model may cost, such as ``dict(macs=0.5)``; for methods that remove
             channels.
         target_pruning_ratio: Keep ratios, instead: one number, a dict by unit name, or a file.
@@ -90,7 +91,11 @@ def compress(
         )
     kind = _algorithm(method)
     given = options.pop('mutator_cfg', None)
-    options['mutator_cfg'] = _mutator_cfg(given, model, example_inputs, include, exclude)
+    options['mutator_cfg'] = _mutator_cfg(given, include, exclude)
+    if example_inputs is not None:
+        if options.get('demo_inputs') is not None:
+            raise CompressionError('example_inputs and demo_inputs are both given; remove one')
+        options['demo_inputs'] = demo_of(example_inputs, model, 'example_inputs')
     trained = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
     algorithm = kind(
         copied(model),
@@ -256,13 +261,9 @@ def _plain(name: str) -> str:
 
 
 def _mutator_cfg(
-    given: Any,
-    model: nn.Module,
-    example_inputs: Any,
-    include: Sequence[str] | str | None,
-    exclude: Sequence[str] | str,
+    given: Any, include: Sequence[str] | str | None, exclude: Sequence[str] | str
 ) -> dict[str, Any] | None:
-    """The config of the mutator, with where to look, and what to run the model on."""
+    """The config of the mutator, with where to look."""
     if given is not None and not isinstance(given, dict):
         raise CompressionError(f'mutator_cfg is {given!r}; it has to be a dict')
     own: dict[str, Any] = {}
@@ -270,17 +271,12 @@ def _mutator_cfg(
         own['include'] = include
     if exclude:
         own['exclude'] = exclude
-    if isinstance(example_inputs, Tensor) and isinstance(model, BaseModel):
-        own['input_shape'] = list(example_inputs.shape)
-    elif example_inputs is not None:
-        own['input_shape'] = Example(example_inputs)
     config = dict(given or {})
     parse_cfg = config.get('parse_cfg') or {}
     for key in own:
         if key in parse_cfg:
-            name = 'example_inputs' if key == 'input_shape' else key
             raise CompressionError(
-                f'mutator_cfg.parse_cfg has {key!r} already; remove it, or {name}'
+                f'mutator_cfg.parse_cfg has {key!r} already; remove it, or {key}'
             )
     if own:
         config['parse_cfg'] = {**parse_cfg, **own}

@@ -271,7 +271,7 @@ def test_several_inputs_and_a_budget_of_macs(tmp_path):
 def test_a_model_that_names_what_it_is_given():
     with pytest.raises(CompressionError, match='example_inputs.*Watched.*TypeError'):
         mmcompress.compress(Watched(), 'dcff', A, target_pruning_ratio=0.5)
-    with pytest.raises(CompressionError, match='example_inputs.*str'):
+    with pytest.raises(CompressionError, match="example_inputs is 'images'"):
         mmcompress.compress(Watched(), 'dcff', 'images', target_pruning_ratio=0.5)
 
 

@@ -120,7 +120,7 @@ VERBS = {
     'export': ('export', 'exporting'),
     'convert': ('convert', 'converting'),
     'get_channel_units': ('units', 'listing'),
-    'get_flops': ('flops', 'image_shape'),
+    'get_flops': ('flops',),
     'tables': ('tables', 'tabulating'),
     'benchmark': ('bench',),
     'plot': ('plot',),

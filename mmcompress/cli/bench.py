@@ -142,7 +142,8 @@ def main(args: argparse.Namespace) -> None:
 
 def time_table(args: argparse.Namespace) -> None:
     """Make or show a table of times, or write the shapes of one."""
-    from .image_shape import image_shape
+    from mmcompress.core.base.image_shape import image_shape
+
     from .launch import load_config, results_on_stdout
     from .timing import make_table, show_table, write_shapes
 
@@ -195,13 +196,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
+    from mmcompress.core.base.image_shape import image_shape
     from mmcompress.core.errors import CompressionError
     from mmcompress.report.benchmark import Benchmark
     from mmcompress.report.models import dense_and_compact
     from mmcompress.report.runtimes import runtimes
     from mmcompress.report.table import progress_bar
 
-    from .image_shape import image_shape
     from .launch import load_config
 
     cfg = load_config(args.config, args.compress, args.cfg_options)
@@ -255,11 +256,11 @@ def measure_files(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from mmcompress.core.base.build import build_model
+    from mmcompress.core.base.image_shape import image_shape
     from mmcompress.core.errors import CompressionError
     from mmcompress.report.onnx_files import compare_files
 
     from .calibration import Calibration
-    from .image_shape import image_shape
     from .launch import load_config
 
     missing = [file for file in args.files if not Path(file).is_file()]

@@ -193,8 +193,9 @@ def main(args: argparse.Namespace) -> None:
         raise CompressionError(
             'checkpoint is missing; give the config and the checkpoint of a training'
         )
+    from mmcompress.core.base.image_shape import image_shape
+
     from .exporting import export_checkpoint
-    from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
 
     if args.int8:
@@ -203,8 +204,7 @@ def main(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else Path(args.checkpoint).parent / 'export'
     with results_on_stdout():
         cfg = load_config(args.config, args.compress, args.cfg_options)
-        wanted = args.onnx or args.report or args.prefer == 'latency'
-        shape = image_shape(cfg, args.shape) if wanted else None
+        shape = image_shape(cfg, args.shape) if args.onnx or args.shape else None
         result = export_checkpoint(
             cfg,
             args.checkpoint,

@@ -23,6 +23,7 @@ from mmcompress.report.exported import export_report
 
 from .found_widths import use_found
 from .launch import build_algorithm
+from .planning import counted_with
 from .quantizing import Int8Options, Quantization
 from .runner import ToolRunner
 
@@ -65,7 +66,8 @@ def export_checkpoint(
             ``'params'`` or ``'latency'``, which is measured.
         runtime: In what time is measured, one of
             :data:`~mmcompress.core.base.budget.RUNTIMES`, on one thread.
-        shape: ``(channels, height, width)`` of an image; needed to measure time.
+        shape: ``(channels, height, width)`` of an image to count with and to measure time;
+            ``None``: what the config gives, see :func:`~mmcompress.cli.planning.counted_with`.
         with_report: Compare parameters, MACs and time of the dense and the exported model.
         store: What ``compact.pth`` holds, see :func:`~mmcompress.core.export.export.export`.
         dtype: And in which numbers.
@@ -92,7 +94,10 @@ def export_checkpoint(
     algorithm.dataset_meta = content.get('meta', {}).get('dataset_meta')
     quantization = None if int8 is None else Quantization(cfg, int8)
     data = _validation_batches(cfg, batches)
-    forms = static_forms(algorithm, prefer, shape, runtime)
+    images: Any = None
+    if with_report or prefer == 'latency':
+        images = counted_with(cfg, algorithm, shape)
+    forms = static_forms(algorithm, prefer, images, runtime)
     result = export(
         algorithm,
         cfg,
@@ -118,8 +123,8 @@ def export_checkpoint(
         dense = build_architecture(dense_config(cfg), cfg.get('data_preprocessor'))
         static = build_model(Config.fromfile(result['config']))
         load_into(static, result['checkpoint'])
-        result['report'] = export_report(dense, algorithm, static, shape)
-        rows = layer_times(dense, static, tuple(shape), cached(runtime, 1))
+        result['report'] = export_report(dense, algorithm, static, images)
+        rows = layer_times(dense, static, images, cached(runtime, 1))
         result['layers'] = dict(runtime=runtime, rows=rows, slow=without_their_time(rows))
     return result
 
@@ -130,7 +135,7 @@ def static_forms(
     """The form that each op takes, see :func:`export_checkpoint`."""
     forms = algorithm.mutator.static_forms(algorithm.architecture, prefer)
     if prefer == 'latency' and forms:
-        return fastest_forms(algorithm, tuple(shape), cached(runtime, 1))
+        return fastest_forms(algorithm, shape, cached(runtime, 1))
     if prefer != 'macs' and not forms:
         print_log(
             f'--prefer has no effect: layers of {type(algorithm).__name__} have one static form',

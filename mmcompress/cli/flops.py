@@ -37,17 +37,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Count, and show a table of the stages."""
+    from mmcompress.core.base.build import build_model
+    from mmcompress.core.base.image_shape import image_shape
+    from mmcompress.core.probe.example import Example
     from mmcompress.report.models import dense_and_compact, report
 
-    from .image_shape import image_shape
     from .launch import load_config, results_on_stdout
+    from .planning import counted_with, tell_plan, training_by_budget
 
     with results_on_stdout():
         cfg = load_config(args.config, args.compress, args.cfg_options)
-        shape = image_shape(cfg, args.shape)
-        models = dense_and_compact(cfg, args.checkpoint)
-        rows = [report(name, model, shape, args.module) for name, model in models.items()]
-    give_json(dict(shape=shape, models=rows), args.json)
+        if args.shape:
+            image_shape(cfg, args.shape)  # an error of the command line comes before others
+        built = build_model(cfg)
+        models = dense_and_compact(cfg, args.checkpoint, built=built)
+        images = counted_with(cfg, built, args.shape)
+        rows = [report(name, model, images, args.module) for name, model in models.items()]
+        plan = tell_plan(cfg, built, training_by_budget(args), args.shape)
+    shape = images.shape if isinstance(images, Example) else images
+    found = dict(shape=shape, models=rows)
+    give_json(found if plan is None else dict(found, plan=plan.as_dict()), args.json)
     if not prints_json(args.json):
         show(rows, args.module, f'{args.config} at {"x".join(map(str, shape))}')
 

@@ -20,6 +20,8 @@ from mmengine.utils import get_installed_path, import_modules_from_strings
 from mmcompress.compat.missing_libraries import require
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model, init_scope
+from mmcompress.core.base.demo import name_dataloader
+from mmcompress.core.base.image_shape import count_budget_at_own_size
 from mmcompress.core.errors import CompressionError, nearest
 
 from . import program
@@ -133,6 +135,8 @@ def load_config(
         except ImportError as error:
             raise CompressionError(f'custom_imports: {error}') from None
     init_scope(cfg)
+    name_dataloader(cfg)
+    count_budget_at_own_size(cfg)
     return cfg
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.budget import Budget
 from mmcompress.core.base.build import build_model
+from mmcompress.core.base.image_shape import count_budget_at_own_size, image_shape
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
 from mmcompress.core.channels.solver import Solution, solve
 from mmcompress.core.errors import CompressionError
 from mmcompress.latency.solve import solve_latency
 
 from .launch import load_config
-from .planning import tell_plan
+from .planning import tell_plan, training_by_budget
 
 
 def _dict_or_value(key: str, value: object) -> object:
@@ -47,10 +50,21 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
         cfg.model.target_pruning_ratio = None
         cfg.model.budget = args.budget
         cfg.model.pop('target', None)
+        count_budget_at_own_size(cfg)
         budget = None
+    elif budget is not None and budget.input_shape is None:
+        budget = dataclasses.replace(budget, input_shape=_own_size(cfg))
     model = build_model(cfg)
-    tell_plan(cfg, model)
+    tell_plan(cfg, model, training_by_budget(args))
     return model, budget
+
+
+def _own_size(cfg: Config) -> tuple[int, int, int] | None:
+    """The image size of a config, if it can be told from it."""
+    try:
+        return image_shape(cfg)
+    except CompressionError:
+        return None
 
 
 def template(

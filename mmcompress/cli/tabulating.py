@@ -15,6 +15,7 @@ from mmengine.config import Config, utils
 from mmengine.logging import MMLogger
 from torch import nn
 
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.errors import CompressionError
 from mmcompress.report.complexity import operations, parameters
 from mmcompress.report.models import dense_and_compact, in_a_mode
@@ -22,7 +23,6 @@ from mmcompress.report.published import Row, read_rows
 from mmcompress.report.published_tables import compare
 from mmcompress.report.table import progress_bar
 
-from .image_shape import image_shape
 from .launch import load_config, shipped_configs
 from .rows import config_path
 

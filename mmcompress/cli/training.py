@@ -31,7 +31,7 @@ from mmcompress.core.filters.algorithm import FilterAlgorithm
 from .found_widths import keep_found, use_found
 from .launch import apply_launch, load_config, method_file, read_config
 from .lengths import lengths_of, stretch
-from .planning import tell_plan
+from .planning import export_of, tell_plan
 from .recovering import recover_first, settings_of
 from .runner import PHASES, BuiltModel
 from .staged_training import train_stages
@@ -69,7 +69,7 @@ def train(args: argparse.Namespace) -> None:
     apply_distill(cfg, args.distill)
     apply_arguments(cfg, args)
     model = check(cfg)
-    tell(model)
+    tell(model, export_of(cfg, args))
     recover_first(cfg)
     model.runner().train()
 
@@ -199,10 +199,15 @@ def check(cfg: Config, first: bool = True) -> BuiltModel:
     return built
 
 
-def tell(built: BuiltModel) -> None:
-    """Say in the log what a compression is going to give; once, where a training begins."""
+def tell(built: BuiltModel, following: str = '') -> None:
+    """Say in the log what a compression is going to give; once, where a training begins.
+
+    Args:
+        built: The model of the training.
+        following: The command that comes next; stages are exported in the end.
+    """
     if not built.cfg.get('resume') and not get_rank():
-        tell_plan(built.cfg, built.model)
+        tell_plan(built.cfg, built.model, following)
 
 
 def _check_weights_of(model: nn.Module, path: str) -> None:

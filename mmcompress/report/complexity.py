@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmcompress.core.probe.counter import PREFIX, count
+from mmcompress.core.probe.example import Example, Images
 
 from .modes import evaluating
 
@@ -32,7 +33,7 @@ PRODUCTS = ('conv', 'linear', 'addmm', 'matmul', 'mm', 'bmm', 'einsum')
 
 def complexity(
     model: nn.Module,
-    input_shape: Sequence[int],
+    input_shape: Images,
     data_samples: list | None = None,
     mode: str = 'tensor',
 ) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def complexity(
 
     Args:
         model: A model of any OpenMMLab library, or any module that takes one image tensor.
-        input_shape: ``(channels, height, width)``.
+        input_shape: ``(channels, height, width)``, or inputs that a user gives.
         data_samples: For a BaseModel, what its forward needs beside the image. Default: one sample
             with the image's shape in its meta information.
         mode: For a BaseModel, the mode of its forward. ``'tensor'`` is backbone, neck and heads
@@ -72,7 +73,7 @@ def complexity(
 
 def complexity_by_stage(
     model: nn.Module,
-    input_shape: Sequence[int],
+    input_shape: Images,
     data_samples: list | None = None,
     mode: str = 'tensor',
 ) -> list[dict[str, Any]]:
@@ -111,7 +112,7 @@ def complexity_by_stage(
 def complexity_of_modules(
     model: nn.Module,
     names: Sequence[str],
-    input_shape: Sequence[int],
+    input_shape: Images,
     data_samples: list | None = None,
     mode: str = 'tensor',
 ) -> list[dict[str, Any]]:
@@ -142,9 +143,7 @@ def complexity_of_modules(
     ]
 
 
-def macs_of_layers(
-    model: nn.Module, input_shape: Sequence[int], mode: str = 'tensor'
-) -> dict[str, Any]:
+def macs_of_layers(model: nn.Module, input_shape: Images, mode: str = 'tensor') -> dict[str, Any]:
     """``total``, the MACs of :func:`complexity`, and ``layers``, those of each module by name."""
     flops, _ = _analyze(model, input_shape, None, mode)
     macs = flops.by_module()
@@ -163,7 +162,7 @@ def parameters(model: nn.Module) -> dict[str, int]:
 
 def operations(
     model: nn.Module,
-    input_shape: Sequence[int],
+    input_shape: Images,
     data_samples: list | None = None,
     mode: str = 'tensor',
 ) -> dict[str, int]:
@@ -227,13 +226,19 @@ def operations(
 
 
 def _analyze(
-    model: nn.Module, input_shape: Sequence[int], data_samples: list | None, mode: str
+    model: nn.Module, input_shape: Images, data_samples: list | None, mode: str
 ) -> tuple[FlopAnalyzer, dict[str, int]]:
     """Trace the model once.
 
     Returns:
         The analysis, and the size of each parameter by name.
     """
+    params = {name: param.numel() for name, param in model.named_parameters()}
+    if isinstance(input_shape, Example):
+        given: dict[str, Any] = dict(mode=mode) if isinstance(model, BaseModel) else {}
+        with evaluating(model):
+            forward = partial(input_shape.run, model, **given)
+            return count(model, input_shape.images, forward), params
     if len(input_shape) != 3:
         raise ValueError(f'input_shape={tuple(input_shape)} is not (channels, height, width).')
     kwargs = {}
@@ -243,7 +248,6 @@ def _analyze(
         kwargs = dict(data_samples=data_samples, mode=mode)
     with evaluating(model):
         flops = count(model, _image(model, input_shape), partial(model, **kwargs))
-    params = {name: param.numel() for name, param in model.named_parameters()}
     return flops, params
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from mmengine.model import BaseModel
 from torch import nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.export.onnx import OnImages
 from mmcompress.core.probe.demo_inputs import demo_batch
+from mmcompress.core.probe.example import Example, Images
 from mmcompress.core.probe.probe import seeded
 
 from .latency import compare_latency
@@ -20,7 +22,7 @@ def export_report(
     dense: nn.Module,
     algorithm: CompressionAlgorithm,
     static: nn.Module,
-    shape: Sequence[int],
+    shape: Images,
     repeats: int = 20,
 ) -> list[dict[str, Any]]:
     """Figures of the dense and the exported model, timed in turn on one image.
@@ -29,7 +31,7 @@ def export_report(
         dense: The dense model.
         algorithm: What was trained. Layers that share parameters store them once.
         static: What was exported; all models on the CPU.
-        shape: ``(channels, height, width)`` of the image.
+        shape: ``(channels, height, width)`` of the image, or inputs.
         repeats: Timed rounds.
 
     Returns:
@@ -46,9 +48,15 @@ def export_report(
     if compact is not None:
         stored['exported'] = sum(parameter.numel() for parameter in compact.parameters())
     mode = counts['dense']['mode']
-    with seeded():
-        images, samples = demo_batch(dense, (1, *shape), mode)
-    calls = {name: OnImages(model, mode, samples) for name, model in models.items()}
+    calls: dict[str, Any]
+    if isinstance(shape, Example):
+        images = shape.images
+        given: dict[str, Any] = dict(mode=mode) if isinstance(dense, BaseModel) else {}
+        calls = {name: partial(shape.run, model, **given) for name, model in models.items()}
+    else:
+        with seeded():
+            images, samples = demo_batch(dense, (1, *shape), mode)
+        calls = {name: OnImages(model, mode, samples) for name, model in models.items()}
     times = compare_latency(calls, images, repeats)
     return [
         dict(

@@ -14,6 +14,7 @@ from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.export.checkpoint import load_into
 from mmcompress.core.export.export import dense_config
 from mmcompress.core.export.static import dense_part, is_sub_model, to_static
+from mmcompress.core.probe.example import Example, Images
 
 from .complexity import complexity_by_stage, complexity_of_modules
 
@@ -22,7 +23,10 @@ NETWORKS = ('dense', 'compact', 'static')
 
 
 def dense_and_compact(
-    cfg: Config, checkpoint: str | None = None, names: Collection[str] = NETWORKS
+    cfg: Config,
+    checkpoint: str | None = None,
+    names: Collection[str] = NETWORKS,
+    built: nn.Module | None = None,
 ) -> dict[str, nn.Module]:
     """The dense model of a config as ``dense``, and ``compact`` where the config makes one.
 
@@ -34,13 +38,14 @@ def dense_and_compact(
         checkpoint: For the model of the config, whichever it is.
         names: Those of :data:`NETWORKS` that are wanted; others are not built where that saves
             time.
+        built: The model of the config, if it has been built.
 
     Raises:
         CompressionError: If the config is wrong, or the checkpoint is of another model.
     """
     if set(names) == {'dense'} and 'architecture' in cfg.model:
         return dict(dense=build_architecture(dense_config(cfg), cfg.get('data_preprocessor')))
-    model = build_model(cfg)
+    model = build_model(cfg) if built is None else built
     if checkpoint is not None:
         load_into(model, checkpoint)
     preprocessor = cfg.get('data_preprocessor')
@@ -61,7 +66,7 @@ def dense_and_compact(
 
 
 def report(
-    name: str, model: nn.Module, shape: Sequence[int], modules: Sequence[str] = ()
+    name: str, model: nn.Module, shape: Images, modules: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Figures of one model, with the breakdown by stage, and those of some modules.
 
@@ -91,7 +96,7 @@ def report(
 
 
 def in_a_mode(
-    model: nn.Module, shape: Sequence[int], count: Callable[[str], dict[str, Any]]
+    model: nn.Module, shape: Images, count: Callable[[str], dict[str, Any]]
 ) -> dict[str, Any]:
     """What ``count`` returns for the first mode of a forward pass that the model runs in.
 
@@ -104,6 +109,10 @@ def in_a_mode(
             return count(mode)
         except Exception as error:  # whatever a user's model raises
             failures.append(f'{type(error).__name__}: {" ".join(str(error).split())}')
+    if isinstance(shape, Example):
+        raise CompressionError(
+            f'{shape.key}: {type(model).__name__} does not run on them ({failures[0]})'
+        )
     raise CompressionError(
         f'{type(model).__name__} does not run on an image of {shape[1]} x {shape[2]} '
         f'({failures[0]}); give another size with --shape'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmcompress.core.base.algorithm import INNER, CompressionAlgorithm
 from mmcompress.core.base.op import Op
 from mmcompress.core.export.static import to_static
 from mmcompress.core.layers.narrow import is_narrowable
+from mmcompress.core.probe.example import Example, Images
 
 from .complexity import macs_of_layers
 from .models import in_a_mode
@@ -45,8 +45,12 @@ class Plan:
     compact: dict[str, int]
     shape: tuple[int, ...]
 
-    def lines(self) -> list[str]:
-        """The plan in words."""
+    def lines(self, following: str = '') -> list[str]:
+        """The plan in words.
+
+        Args:
+            following: The command that comes next.
+        """
         lines = [f'{self.units} of {self.found} units are compressed']
         if self.reasons:
             told = [f'{why} ({many})' for why, many in list(self.reasons.items())[:3]]
@@ -61,20 +65,20 @@ class Plan:
             for key, (name, suffix, unit) in zip(('params', 'macs', 'stored'), UNITS, strict=True)
         ]
         lines.append(f'whole model at {size}: {", ".join(pairs)}')
-        return lines
+        return [*lines, f'next: {following}'] if following else lines
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return asdict(self)
 
 
-def plan_of(algorithm: CompressionAlgorithm, dense: nn.Module, shape: Sequence[int]) -> Plan:
+def plan_of(algorithm: CompressionAlgorithm, dense: nn.Module, shape: Images) -> Plan:
     """Count what an algorithm is going to give.
 
     Args:
         algorithm: Built, not trained.
         dense: The dense architecture.
-        shape: ``(C, H, W)`` of an image.
+        shape: ``(C, H, W)`` of an image, or inputs.
 
     Raises:
         CompressionError: If a model doesn't run on such an image.
@@ -106,7 +110,7 @@ def plan_of(algorithm: CompressionAlgorithm, dense: nn.Module, shape: Sequence[i
             macs=compact['total'],
             stored=params[1] if stored is None else _size(stored),
         ),
-        shape=tuple(shape),
+        shape=tuple(shape.shape if isinstance(shape, Example) else shape),
     )
 
 

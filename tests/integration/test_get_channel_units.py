@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 R50 = 'configs/pruning/mmcls/dcff/dcff_resnet50_8xb32_in1k.py'
 
@@ -78,6 +81,21 @@ def test_budget_of_a_library_s_dense_config(tool: ModuleType, tmp_path: Path) ->
     assert json.loads(back) == {name: unit['choice'] for name, unit in units.items()}
 
 
+@pytest.mark.parametrize('compress', [(), ('--compress', 'dcff')], ids=['dense', 'compressed'])
+def test_a_budget_counts_at_the_size_of_the_other_tools(tool: ModuleType, compress: tuple) -> None:
+    """The images of the config, not those that are common in its library."""
+    config = 'configs/demo/dense_faster-rcnn_r18_digits.py'
+    budget = ('--budget', 'macs=0.6', '--choice')
+    done = tool.run_tool('get_channel_units', config, *compress, *budget)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = [line for line in done.stderr.splitlines() if 'budget: ' in line]
+    assert log.endswith('at 3x96x96')
+    flops = json.loads(tool.succeed('get_flops', config, *compress, '--json'))
+    assert flops['shape'] == [3, 96, 96]
+    counted = int(log.split(' of ')[1].split()[0].replace(',', ''))
+    assert counted == pytest.approx(flops['models'][0]['macs'], rel=1e-3)
+
+
 def test_dense_config(tool: ModuleType) -> None:
     out = tool.succeed('get_channel_units', 'configs/demo/dense_resnet20_digits.py')
     units = json.loads(out)['channel_unit_cfg']['units']
@@ -90,4 +108,16 @@ def test_the_plan_is_in_the_log(tool):
     plan = [line for line in done.stderr.splitlines() if 'plan: ' in line]
     assert '12 of 12 units are compressed' in plan[0]
     assert 'whole model at 3x32x32: parameters 0.27 -> 0.15 M (54%)' in plan[2]
+    assert plan[3].endswith('plan: next: mmcompress train configs/demo/dcff_resnet20_digits.py')
     assert len(json.loads(done.stdout)) == 12, 'and not in what can be piped'
+
+
+def test_a_budget_in_the_command_that_comes_next(tool: ModuleType, tmp_path: Path) -> None:
+    """It builds what the units are of."""
+    config = 'configs/demo/dense_resnet20_digits.py'
+    words = (config, '--compress', 'dcff', '--choice')
+    done = tool.run_tool('get_channel_units', *words, '--budget', 'macs=0.5', 'divisor=4')
+    (line,) = [line for line in done.stderr.splitlines() if 'next: ' in line]
+    verb, *rest = shlex.split(line.split('next: mmcompress ')[1])
+    assert verb == 'train'
+    assert tool.succeed('get_channel_units', *rest, '--choice') == done.stdout

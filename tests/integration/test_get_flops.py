@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from mmcompress.core.base.build import build_model
 from mmcompress.core.errors import CompressionError
@@ -34,34 +33,6 @@ def test_exact_counts(tool: ModuleType) -> None:
         assert sum(stage['macs'] for stage in model['stages']) == model['macs']
 
 
-def test_the_shape(tool: ModuleType) -> None:
-    """The one asked for, else the config's, else that of the pipelines; and no nonsense."""
-    shape = tool.module('get_flops').image_shape
-    pipeline = [dict(type='CenterCrop', crop_size=224), dict(type='PackInputs')]
-    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=pipeline))))
-    assert shape(cfg, None) == (3, 224, 224)
-    cfg.flops_shape = (800, 1280)
-    assert shape(cfg, None) == (3, 800, 1280)
-    assert shape(cfg, [64]) == (3, 64, 64)
-    cfg.flops_shape = 32
-    assert shape(cfg, None) == (3, 32, 32)
-    cfg.data_preprocessor = dict(mean=[33.3], std=[76.9])
-    assert shape(cfg, None) == (1, 32, 32)
-    inner = dict(backbone=dict(in_channels=3))
-    cfg.model = dict(architecture=inner, backbone=dict(in_channels=4))  # of a child config
-    assert shape(cfg, None) == (4, 32, 32)
-    cfg.model = None
-    cfg.flops_shape = 'big'
-    with pytest.raises(CompressionError, match="flops_shape is 'big'"):
-        shape(cfg, None)
-    assert shape(cfg, [3, 20, 40]) == (3, 20, 40)
-    cfg.flops_shape = (2, 20, 40)
-    assert shape(cfg, None) == (2, 20, 40)
-    for wrong in ([1, 2, 3, 4], [0]):
-        with pytest.raises(CompressionError, match=f'--shape is {" ".join(map(str, wrong))}'):
-            shape(cfg, wrong)
-
-
 def test_a_model_that_runs_nothing(tool: ModuleType) -> None:
     with pytest.raises(CompressionError, match=r'Linear does not run on an image of 8 x 9 \(Runt'):
         report('dense', torch.nn.Linear(3, 2), (3, 8, 9))
@@ -81,6 +52,24 @@ def test_own_configs_as_a_base(tool: ModuleType, tmp_path: Path) -> None:
     config = tmp_path / 'config.py'
     config.write_text("_base_ = ['mmcompress::demo/dcff_resnet20_digits.py']\n")
     assert _models(tool, str(config)) == _models(tool, tool.DEMO)
+
+
+def test_the_plan(tool: ModuleType, tmp_path: Path) -> None:
+    """In the JSON, and in the log; with the figures of the table."""
+    path = tmp_path / 'flops.json'
+    done = tool.run_tool('get_flops', tool.DEMO, f'--json={path}')
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(path.read_text())
+    dense, compact = found['models']
+    assert found['plan']['units'] == found['plan']['found'] == 12
+    for model in (dense, compact):
+        figures = found['plan'][model['model']]
+        assert {key: figures[key] for key in ('params', 'macs')} == {
+            key: model[key] for key in ('params', 'macs')
+        }
+    assert f'next: mmcompress train {tool.DEMO}' in done.stderr
+    dense_only = tool.succeed('get_flops', 'configs/demo/dense_resnet20_digits.py', '--json')
+    assert 'plan' not in json.loads(dense_only)
 
 
 def test_table_and_shape(tool: ModuleType) -> None:

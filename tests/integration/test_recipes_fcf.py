@@ -19,6 +19,7 @@ from torch import nn
 from mmcompress.cli.launch import build_algorithm, load_config, read_config
 from mmcompress.cli.stages import options_of, stages_of
 from mmcompress.core.base.build import build_model
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.export.checkpoint import check_fits
 from mmcompress.core.export.export import compare
 from mmcompress.core.export.static import to_static
@@ -122,13 +123,12 @@ def test_published_training(
 
 
 @pytest.mark.parametrize('name', REDUCTIONS)
-def test_published_reductions_of_resnet34(tool: ModuleType, name: str) -> None:
+def test_published_reductions_of_resnet34(name: str) -> None:
     """As tools/get_flops.py counts them."""
-    get_flops = tool.module('get_flops')
     cfg = _read(CONFIGS / f'pruning/mmcls/fcf/fcf_resnet34_30e-90e_in1k_{name}.py')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         macs = {
-            key: report(key, model, get_flops.image_shape(cfg, None))['macs']
+            key: report(key, model, image_shape(cfg, None))['macs']
             for key, model in dense_and_compact(cfg).items()
         }
     reduction = 100 * (1 - macs['compact'] / macs['dense'])

@@ -7,7 +7,6 @@ import copy
 import functools
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from torch import nn
 from mmcompress.cli.launch import build_algorithm, load_config, read_config
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.build import build_model
+from mmcompress.core.base.image_shape import image_shape
 from mmcompress.methods.linear_conv import LinearConv2d
 from mmcompress.report.models import dense_and_compact, report
 
@@ -117,12 +117,11 @@ def test_a_file_a_network_and_one_more_for_each_other_published_count() -> None:
 
 
 @pytest.mark.parametrize('variant', ['linear', 'rankratio'])
-def test_an_export_costs_what_the_dense_network_does(tool: ModuleType, variant: str) -> None:
-    get_flops = tool.module('get_flops')
+def test_an_export_costs_what_the_dense_network_does(variant: str) -> None:
     cfg = _read(f'linear_conv_{variant}_all-conv_350e_cifar10')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         models = dense_and_compact(cfg)
-        shape = get_flops.image_shape(cfg, None)
+        shape = image_shape(cfg, None)
         rows = {name: report(name, model, shape) for name, model in models.items()}
     assert rows['static']['params'] == rows['dense']['params'] > rows['compact']['params']
     assert rows['static']['macs'] == rows['dense']['macs']
@@ -267,11 +266,10 @@ def test_a_recipe_is_its_dense_network_and_its_variant(stem: str) -> None:
     ('data', 'channels', 'classes'),
     [('cifar100', 3, 100), ('svhn', 3, 10), ('mnist', 1, 10), ('fashion-mnist', 1, 10)],
 )
-def test_other_data_sets(tool: ModuleType, data: str, channels: int, classes: int) -> None:
-    get_flops = tool.module('get_flops')
+def test_other_data_sets(data: str, channels: int, classes: int) -> None:
     cfg = load_config(FILES[f'dense_base_250e_{data}'], 'linear_conv_rankratio')
     assert set(cfg.default_hooks) > {'compression', 'reseed'}
-    assert get_flops.image_shape(cfg, None) == (channels, 32, 32)
+    assert image_shape(cfg, None) == (channels, 32, 32)
     assert cfg.data_preprocessor.num_classes == classes
     assert cfg.train_dataloader.dataset.type.split('.')[-1].lower() == data.replace('-', '')
     algorithm = _build(cfg)

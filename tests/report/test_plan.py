@@ -5,6 +5,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmcompress.core import CompressionError
+from mmcompress.core.probe.example import Example
 from mmcompress.report.plan import plan_of
 
 
@@ -42,6 +44,51 @@ def test_channels():
     assert found.compact['stored'] == compact
     assert found.macs_left == 0
     assert found.found - found.units == sum(found.reasons.values())
+
+
+class Residual(nn.Module):
+    """Two convolutions whose sum is read, behind one that reads the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.one = nn.Conv2d(16, 16, 3, padding=1)
+        self.two = nn.Conv2d(16, 16, 3, padding=1)
+        self.last = nn.Conv2d(16, 4, 1)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        x = x + self.one(x).relu()
+        return self.last(x + self.two(x).relu())
+
+
+def test_units_that_are_made_of_another_are_not_left_dense():
+    """FCF gives each convolution its own scalars: their sum is no unit, and stays no unit."""
+    cfg = dict(parse_cfg=dict(include=['stem', 'one', 'two']), scope='filter')
+    options = dict(type='mmcompress.FCF', mutator_cfg=cfg)
+    algorithm = MODELS.build(dict(options, architecture=Residual(), target_pruning_ratio=0.5))
+    assert {unit.split('_')[0] for unit in algorithm.mutator.units} == {'one', 'two'}
+    found = plan_of(algorithm, Residual(), (3, 8, 8))
+    assert (found.units, found.found, found.reasons) == (2, 2, {})
+    whole = next(iter(algorithm.mutator.divided))
+    with pytest.raises(CompressionError, match='its convolutions are units'):
+        MODELS.build(dict(options, architecture=Residual(), target_pruning_ratio={whole: 0.5}))
+
+
+def test_the_command_that_comes_next():
+    lines = plan('Magnitude', target_pruning_ratio=0.5).lines('mmcompress train a.py')
+    assert len(lines) <= 5
+    assert lines[-1] == 'next: mmcompress train a.py'
+
+
+def test_given_inputs():
+    """The figures are those of one of the size; they name the size of the images."""
+    dense = Net()
+    algorithm = MODELS.build(
+        dict(type='mmcompress.Magnitude', architecture=Net(), target_pruning_ratio=0.5)
+    )
+    found = plan_of(algorithm, dense, Example(torch.randn(1, 3, 8, 8)))
+    assert found == plan_of(algorithm, dense, (3, 8, 8))
 
 
 def test_filters():

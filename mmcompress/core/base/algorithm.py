@@ -21,6 +21,7 @@ from mmcompress.core.distillation.distiller import Distiller
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS
 
+from .demo import demo_of
 from .mutator import Mutator
 from .op import Op
 from .pretrained import init_parts, is_pretrained
@@ -54,6 +55,9 @@ class CompressionAlgorithm(Transparent):
         distill: Whether the dense network teaches the compact one, and how: settings of a
             :class:`~mmcompress.core.distillation.distiller.Distiller`. If ``architecture`` is a
             model, it is the teacher unless a checkpoint is named.
+        demo_inputs: What the architecture is run on, to find its units, to count them and to
+            compare an export; see :func:`~mmcompress.core.base.demo.demo_of`. A random image by
+            default.
         **parts: Changes of the architecture's config, such as ``head=dict(num_classes=5)``: what a
             child config, or ``--cfg-options model.head.num_classes=5``, says of it.
 
@@ -81,6 +85,7 @@ class CompressionAlgorithm(Transparent):
         target: dict | None = None,
         faithful: bool = False,
         distill: Any = None,
+        demo_inputs: Any = None,
         **parts: Any,
     ) -> None:
         if not isinstance(faithful, bool):
@@ -120,6 +125,7 @@ class CompressionAlgorithm(Transparent):
                 f'mutator_cfg.type is {mutator_cfg["type"]!r}; it has to be '
                 f'{self.mutator_type.__name__!r}'
             )
+        self.mutator.run_on(demo_of(demo_inputs, self.architecture))
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self.loaded = False
         self._clock: Clock | None = None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.plain import Layers
+from mmcompress.core.probe.example import BatchShape, Demo, Example
 
 
 class Mutator(BaseModule, ABC):
@@ -25,6 +26,7 @@ class Mutator(BaseModule, ABC):
         refused: Why what was found stays dense, by name of the unit or layer. Of a reason that ends
             with names or numbers, the part in front of the colon is the same for all of its kind.
         found: What a budget of time came to, for a checkpoint: ``ratios`` and ``forms``.
+        divided: Why the parts of what was found are units instead, by its name.
         reorders_sums: Whether a static model takes sums in another order than the trained one:
             without channels that are zero, or with kernels that were merged.
     """
@@ -45,6 +47,32 @@ class Mutator(BaseModule, ABC):
         self.units: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
         self.found: dict[str, Any] | None = None
+        self.divided: dict[str, str] = {}
+        self._given: Demo = None
+
+    @property
+    def demo(self) -> Demo:
+        """What the model is run on: as given, else the ``input_shape`` of :attr:`parse_cfg`."""
+        return self.parse_cfg.get('input_shape') if self._given is None else self._given
+
+    def run_on(self, demo: BatchShape | Example | None) -> None:
+        """Say what the model is run on, before its units are found.
+
+        Raises:
+            CompressionError: If ``parse_cfg`` says so too.
+        """
+        if demo is not None and self.parse_cfg.get('input_shape') is not None:
+            raise CompressionError(
+                f"mutator_cfg.parse_cfg has 'input_shape' already; remove it, or {demo.key}"
+            )
+        self._given = demo
+
+    @property
+    def parser_cfg(self) -> dict[str, Any]:
+        """:attr:`parse_cfg` with what the model is run on."""
+        if self._given is None:
+            return self.parse_cfg
+        return dict(self.parse_cfg, input_shape=self._given)
 
     @abstractmethod
     def prepare_from_supernet(

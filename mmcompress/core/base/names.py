@@ -10,7 +10,7 @@ from mmengine.model import BaseAveragedModel
 from torch import nn
 
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.probe.example import Demo, Example
+from mmcompress.core.probe.example import BatchShape, Demo, Example
 
 
 def name_list(value: Any, key: str) -> list[str]:
@@ -49,20 +49,32 @@ def backbones_of(model: nn.Module) -> list[str]:
     return found or [name for name, _ in model.named_children()]
 
 
-def demo_shape(value: Demo, key: str = 'input_shape') -> tuple[int, ...] | Example | None:
+def demo_shape(value: Demo, key: str = 'input_shape') -> BatchShape | Example | None:
     """``(N, C, H, W)`` of a demo batch; ``None`` and inputs that a user gives stay as they are.
 
     Raises:
-        CompressionError: If it is anything but four positive integers.
+        CompressionError: If it is anything else.
     """
-    if value is None or isinstance(value, Example):
+    if value is None or isinstance(value, (BatchShape, Example)):
         return value
     sizes = tuple(value) if isinstance(value, (list, tuple)) else ()
-    if len(sizes) != 4 or not all(type(size) is int and size > 0 for size in sizes):
+    if not is_batch_shape(sizes):
         raise CompressionError(
-            f'{key} is {value!r}; it has to be four positive integers, (N, C, H, W)'
+            f'{key} is {value!r}; it has to be four positive integers, (N, C, H, W), or five for '
+            'a model of maps with three sides'
         )
-    return sizes
+    shape = BatchShape(sizes)
+    shape.key = key
+    return shape
+
+
+def is_batch_shape(value: Any) -> bool:
+    """Whether a value is a batch, channels, and two or three sides."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) in (4, 5)
+        and all(type(size) is int and size > 0 for size in value)
+    )
 
 
 def twins_of(model: nn.Module) -> dict[str, list[str]]:

@@ -293,7 +293,7 @@ class GatedMutator(ChannelMutator):
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
     ) -> None:
         """Find the units of ``architecture`` and give them scales."""
-        self.norms = norms_behind(architecture, self.parse_cfg.get('input_shape'))
+        self.norms = norms_behind(architecture, self.demo)
         super().prepare_from_supernet(architecture, ratios, budget)
 
     def unit_args(self) -> dict[str, Any]:

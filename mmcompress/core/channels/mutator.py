@@ -126,7 +126,7 @@ class ChannelMutator(Mutator):
         units = self.channel_unit_cfg['units']
         given = {name: unit['choice'] for name, unit in units.items() if 'choice' in unit}
         wanted = (given or None) if target is None else target
-        ratios = keep_ratios(wanted, self.units, refused=self.refused)
+        ratios = keep_ratios(wanted, self.units, refused={**self.refused, **self.divided})
         for name, choice in given.items():
             if name in ratios and ratios[name] != choice:
                 raise CompressionError(
@@ -151,7 +151,7 @@ class ChannelMutator(Mutator):
                     f'unit {name!r} keeps {unit["choice"]!r} by channel_unit_cfg.units, but '
                     'budget is to find keep ratios; remove one of the two'
                 )
-        shape = self.parse_cfg.get('input_shape')
+        shape = self.demo
         configs = {name: unit.config for name, unit in self.units.items()}
         if shape is not None and not isinstance(shape, Example):
             shape = tuple(shape)[1:]
@@ -170,7 +170,7 @@ class ChannelMutator(Mutator):
         lossy = {name: unit for name, unit in self.units.items() if self.loses(unit)}
         if not lossy:
             return {}
-        rehearsal = Rehearsal(self, architecture, self.parse_cfg.get('input_shape'))
+        rehearsal = Rehearsal(self, architecture, self.demo)
         if rehearsal.impossible or not rehearsal.fault(lossy):
             return {}
         blamed: dict[str, str] = {}
@@ -203,11 +203,11 @@ class ChannelMutator(Mutator):
         given = self.channel_unit_cfg['units']
         if any('channels' in unit for unit in given.values()):
             return self._choose(self._check_units(given, architecture), architecture)
-        self.analysis = TASK_UTILS.build(self.parse_cfg).analyze(architecture)
+        self.analysis = TASK_UTILS.build(self.parser_cfg).analyze(architecture)
         log_analysis(self.analysis)
         chosen = self._choose(self.analysis.units, architecture)
         for name in given:
-            if name not in chosen and name not in self.refused:
+            if name not in {**chosen, **self.refused, **self.divided}:
                 why = self.analysis.rejected.get(name)
                 if why:
                     why = f'cannot be used: {why}'
@@ -249,7 +249,7 @@ class ChannelMutator(Mutator):
 
     def _fault(self, configs: list[UnitConfig], architecture: nn.Module) -> str:
         """What goes wrong when units that a config gives are narrowed, or ``''``."""
-        return fault_of(architecture, configs, self.parse_cfg.get('input_shape'))
+        return fault_of(architecture, configs, self.demo)
 
     def _build_unit(self, name: str, config: UnitConfig) -> ChannelUnit:
         given = self.channel_unit_cfg['units'].get(name, {}).get('init_args', {})

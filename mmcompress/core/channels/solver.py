@@ -30,15 +30,11 @@ from mmcompress.core.base.units_file import keep_ratios
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import channels_of, has_protocol, is_narrowable, is_pass_through
 from mmcompress.core.probe.counter import PREFIX, count
-from mmcompress.core.probe.demo_inputs import demo_batch, library_of
+from mmcompress.core.probe.demo_inputs import SIZES, demo_batch, library_of
 from mmcompress.core.probe.example import Example
 from mmcompress.core.probe.probe import Probe, seeded, working_copy
 
 from .config import UnitConfig, narrow_units
-
-#: (height, width) at which a library's models mostly work: how much of a detector's MACs its
-#: heads take depends on it. A side of 1333 is padded to 1344 there.
-SIZES = dict(mmpretrain=(224, 224), mmdet=(800, 1344), mmseg=(512, 1024), mmpose=(256, 192))
 
 #: Where operations outside of layers hold more than this share of the MACs, narrowed networks
 #: are counted, too, until what isn't computed is known to this share of the goal.
@@ -90,7 +86,7 @@ def solve(
         budget: What to reach.
         input_shape: Of the image to count with, where the budget doesn't say, or inputs that a
             user gives. ``None``: a size
-            common in the model's library (:data:`SIZES`), or else the analyzer's demo batch.
+            common in the model's library, or else the analyzer's demo batch.
             Where all layers work on feature maps, relative MACs hardly depend on it; where
             heads work on a fixed number of proposals, they do.
 

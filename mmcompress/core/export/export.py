@@ -334,7 +334,7 @@ def compare(
     trained = copied(trained or algorithm.architecture).eval()
     static = static.eval()
     with seeded():
-        probe = Probe(copied(trained).cpu(), algorithm.mutator.parse_cfg.get('input_shape'))
+        probe = Probe(copied(trained).cpu(), algorithm.mutator.demo)
     outputs: list[Any] = []
     rankings = Rankings()
     for model in (trained, static):

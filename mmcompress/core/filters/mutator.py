@@ -150,7 +150,7 @@ class FilterMutator(Mutator):
                 units[name] = unit
             return units
 
-        shape = self.parse_cfg.get('input_shape')
+        shape: Any = self.demo
         if shape is not None and not isinstance(shape, Example):
             shape = tuple(shape)[1:]
         names = {name: layers for name, (layers, _) in found.items()}
@@ -174,7 +174,7 @@ class FilterMutator(Mutator):
 
     def _rehearse(self, architecture: nn.Module) -> tuple[dict[str, str], list[str]]:
         """Units that an export would refuse, with the reasons; or layers, if these are known."""
-        rehearsal = Rehearsal(self, architecture, self.parse_cfg.get('input_shape'))
+        rehearsal = Rehearsal(self, architecture, self.demo)
         if not self.units or rehearsal.impossible:
             return {}, []
         fault = rehearsal.fault(self.units)
@@ -246,7 +246,7 @@ class FilterMutator(Mutator):
             input_shape: ``(N, C, H, W)`` of the batch; by default that of ``parse_cfg``, or one
                 that the model accepts.
         """
-        shape = input_shape or self.parse_cfg.get('input_shape')
+        shape = input_shape or self.demo
         layers = [layer for unit in self.units.values() for layer in unit.layers]
         return shapes_in(architecture, layers, shape)
 
@@ -264,7 +264,7 @@ class FilterMutator(Mutator):
         if any('layers' in unit for unit in given.values()):
             return self._check_layers(given, architecture)
         try:
-            finder = TASK_UTILS.build(self.parse_cfg)
+            finder = TASK_UTILS.build(self.parser_cfg)
         except TypeError as error:
             raise CompressionError(f'parse_cfg is wrong: {error}') from None
         if not isinstance(finder, FilterFinder):

@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+#: (height, width) at which a library's models mostly work: how much of a detector's MACs its
+#: heads take depends on it. A side of 1333 is padded to 1344 there.
+SIZES = dict(mmpretrain=(224, 224), mmdet=(800, 1344), mmseg=(512, 1024), mmpose=(256, 192))
+
 
 def library_of(model: nn.Module) -> str:
     """Name of the task library that ``model``'s class comes from, or ``''``.

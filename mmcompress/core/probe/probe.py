@@ -169,12 +169,19 @@ class Probe:
                 return
         if self.example is not None:
             raise CompressionError(
-                f'example_inputs: the forward pass of {type(model).__name__} does not accept them '
-                f'({self.failures[0]}); give inputs that the model works on'
+                f'{self.example.key}: the forward pass of {type(model).__name__} does not accept '
+                f'them ({self.failures[0]}); give inputs that the model works on'
+            )
+        why = f'the forward pass of {type(model).__name__} accepts no demo batch '
+        if input_shape:
+            key = getattr(input_shape, 'key', 'input_shape')
+            size = 'x'.join(map(str, input_shape))
+            raise CompressionError(
+                f'{key}: {why}of {size} ({self.failures[0]}); give a size that the model works on'
             )
         raise CompressionError(
-            f'the forward pass of {type(model).__name__} accepts no demo batch '
-            f'({self.failures[0]}); give `input_shape` a size that the model works on'
+            f'{why}({self.failures[0]}); give `input_shape` a size that the model works on, or '
+            '`demo_inputs` what it takes'
         )
 
     def run(self, model: nn.Module) -> list[Any]:

@@ -266,7 +266,7 @@ class FCFMutator(GatedMutator):
                 for reader, read in readers_of_sum(config, summands, modules).items():
                     self._residual.setdefault(reader, {}).update(read)
             if config.name not in parts:
-                self.refused[config.name] = 'with scope="filter" its convolutions are units'
+                self.divided[config.name] = 'with scope="filter" its convolutions are units'
         if self.cut_inputs is True and self.analysis is None and not self._residual:
             check_whole(found)
         order = list(modules)

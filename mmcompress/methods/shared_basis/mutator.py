@@ -62,7 +62,7 @@ class SharedBasisMutator(FilterMutator):
     ) -> dict[str, UnitConfig]:
         """Channel units that are all of what one layer puts out, by the layer's name."""
         layers = [layer for unit in narrowed for layer in unit.layers]
-        analyzer = DependencyAnalyzer(layers, input_shape=self.parse_cfg.get('input_shape'))
+        analyzer = DependencyAnalyzer(layers, input_shape=self.demo)
         analysis = analyzer.analyze(architecture)
         found = {}
         for config in analysis.units.values():

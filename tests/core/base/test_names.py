@@ -25,7 +25,15 @@ def test_name_list():
 def test_demo_shape():
     assert demo_shape(None) is None
     assert demo_shape([2, 3, 4, 5]) == (2, 3, 4, 5)
-    for value in (3, [1, 3, 8], [1, 3, 8, 0], [1, 3, 8, 8.0], [True, 3, 8, 8], 'abcd'):
+    for value in (
+        3,
+        [1, 3],
+        [1, 3, 2, 2, 2, 2],
+        [1, 3, 8, 0],
+        [1, 3, 8, 8.0],
+        [True, 3, 8, 8],
+        'abcd',
+    ):
         with pytest.raises(CompressionError, match='it has to be four positive integers'):
             demo_shape(value)
 
