@@ -34,7 +34,7 @@ class OptionAction(argparse.Action):
 
             @staticmethod
             def _parse_iterable(val: str) -> Any:
-                whole = re.search(r'\]\s*[*+]|\*\s*[[(]', val)
+                whole = re.search(r'\]\s*[*+]|\*\s*[\[(]', val)
                 return val if whole else DictAction._parse_iterable(val)
 
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmcompress.core.base.budget import AUTO, FAST, KEY, Budget
+from mmcompress.core.base.budget import KEY, Budget
 from mmcompress.core.base.build import build_model
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
 from mmcompress.core.channels.solver import Solution
@@ -85,10 +85,8 @@ def write_shapes(cfg: Config, budget: dict[str, Any], path: str | Path) -> int:
     path = Path(path)
     if path.exists():
         raise CompressionError(f'--shapes: {str(path)!r} exists; give another name')
-    divisor = budget.get('divisor', AUTO)
-    wanted = dict(budget, latency=1.0, divisor=FAST if divisor == AUTO else divisor)
     with only_shapes() as grids:
-        solved(cfg, wanted)
+        solved(cfg, dict(budget, latency=1.0))
     layers = [dict(grid.layer, points=[list(pair) for pair in grid.points]) for grid in grids]
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -146,7 +144,8 @@ def show_times(solution: Solution) -> None:
         console.print(f'and {more} more; --json has all')
     slow = without_their_time(solution.layers)
     if slow:
-        console.print(f'MACs fell without their time: {", ".join(slow)}')
+        others = f' and {len(slow) - 5} more' if len(slow) > 5 else ''
+        console.print(f'MACs fell without their time: {", ".join(slow[:5])}{others}')
 
 
 def _slowest(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from mmcompress.core.base.budget import AUTO, KEY, Budget, step_of
+from mmcompress.core.base.budget import AUTO, FAST, KEY, Budget, step_of
 from mmcompress.core.base.units_file import keep_ratios
 from mmcompress.core.channels.config import UnitConfig, narrow_units
 from mmcompress.core.channels.solver import Costs, Counted
@@ -18,7 +18,7 @@ from mmcompress.core.errors import CompressionError
 
 from .knapsack import LARGEST, STEPS, Cost, elimination_order
 from .search import Choice, Problem, value_of
-from .steps import fast_multiple, steps_in
+from .steps import fast_multiple
 from .table import Grid, TimeTable, key_of
 from .works import Work, works_of
 
@@ -87,7 +87,7 @@ class ChannelProblem(Problem):
 
     def grids_at(self, divisor: Any) -> list[Grid]:
         """See the base."""
-        self.divisor = int(divisor)
+        self.divisor = FAST if divisor == AUTO else int(divisor)
         return grids_of(self.works, self._options())
 
     def build(self, choice: Choice) -> nn.Module:
@@ -140,7 +140,7 @@ class ChannelProblem(Problem):
         if given != AUTO:
             return int(given)
         if self.table.given:
-            return steps_in(self.table.points)
+            return FAST  # as the shapes that it was made of
         return fast_multiple(self.table, self.works)
 
     def _options(self) -> dict[str, list[int]]:

@@ -263,13 +263,16 @@ class Search:
             tried: dict[str, dict[str, float]] = {}
             best: tuple[float, Choice, dict[str, float], float] | None = None
             slope, offset = _start(layers, dense_ms)
+            # Milliseconds of the layers that are enough, and that are too many.
+            enough, over = 0.0, layers
             for _ in range(TRIALS):
-                choice = self.best((AIM * share - offset) / slope)
-                if choice is None:
-                    choice = self.problem.least()
-                spent = self.problem.cost(choice, 'time')
+                choice = self.best((AIM * share - offset) / slope) or self.problem.least()
+                if repr(choice) in tried:
+                    # The line leads nowhere new: halfway to what is too much.
+                    choice = self.best((enough + over) / 2) or self.problem.least()
                 if repr(choice) in tried:
                     break
+                spent = self.problem.cost(choice, 'time')
                 found = whole.compare(self.problem.build(choice), LAST_ROUNDS)
                 tried[repr(choice)] = found
                 advance()
@@ -279,6 +282,7 @@ class Search:
                     best = (ratio, choice, found, slope * spent + offset)
                 if fits and ratio >= (1 - WITHIN) * share:
                     break
+                enough, over = (max(enough, spent), over) if fits else (enough, min(over, spent))
                 seen.append((spent, ratio))
                 slope, offset = _line(seen, AIM * share)
             if best is None:

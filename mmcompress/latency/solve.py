@@ -29,7 +29,7 @@ from .table import Grid, TimeTable, alone, cache_folder, cached
 from .whole import check_runtime
 
 #: Part of what a kept solution is known by: raised where the search finds others.
-REVISION = 1
+REVISION = 2
 _only_shapes: ContextVar[list[Grid] | None] = ContextVar('only_shapes', default=None)
 _only_times: ContextVar[bool] = ContextVar('only_times', default=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -74,9 +74,3 @@ def scan_of(work: Work, side: int) -> list[int]:
     dense = (work.ins, work.outs)[side]
     first = max(dense // 2 - SCAN // 2, 0) // MULTIPLES[-1] * MULTIPLES[-1] + MULTIPLES[0]
     return list(range(first, first + SCAN, MULTIPLES[0]))
-
-
-def steps_in(points: Mapping[str, Iterable[tuple[int, int]]]) -> int:
-    """What the widths of a user's table are multiples of."""
-    widths = [width for pairs in points.values() for pair in pairs for width in pair]
-    return next((m for m in reversed(MULTIPLES) if all(w % m == 0 for w in widths if w > m)), 1)

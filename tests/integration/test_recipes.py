@@ -218,8 +218,13 @@ def test_method_files_fit_every_library(backbone: str, depth: int) -> None:
     keep = MODELS.build(cfg.model).mutator.choice_template
     inner = {name: ratio for name, ratio in keep.items() if '.conv1_' in name and 'layer' in name}
     assert len(inner) == {18: 8, 34: 16, 50: 16, 101: 33}[depth]
-    assert set(inner.values()) == {0.65, 0.7}
-    streams = [ratio for ratio in keep.values() if ratio == 0.9]
+    widths = {name: (ratio, int(name.rsplit('_', 1)[1])) for name, ratio in inner.items()}
+    # The nearest multiple of 16.
+    assert {dense: {ratio for ratio, total in widths.values() if total == dense}
+            for dense in (64, 128, 256, 512)} == {
+        64: {0.75}, 128: {0.625}, 256: {0.625, 0.6875} if depth >= 50 else {0.6875}, 512: {0.6875}
+    }  # fmt: skip
+    streams = [ratio for ratio in keep.values() if 0.87 < ratio < 0.91]
     assert len(streams) == (4 if depth >= 50 else 3)
     assert all(ratio == 1 for name, ratio in keep.items() if 'layer' not in name)
 

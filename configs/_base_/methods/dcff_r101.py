@@ -3,7 +3,12 @@
 # middle of the third stage on (which has 23 blocks here).
 compression = dict(
     type='mmcompress.DCFF',
-    mutator_cfg=dict(type='DCFFMutator'),
+    mutator_cfg=dict(
+        type='DCFFMutator',
+        channel_unit_cfg=dict(
+            type='DCFFUnit', default_args=dict(divisor='auto')
+        ),  # docs/latency.md
+    ),
     target_pruning_ratio={
         'backbone.layer[1-4].*.conv[12]_*': 0.7,
         'backbone.layer[12].*.conv1_*': 0.65,

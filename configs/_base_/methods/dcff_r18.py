@@ -4,7 +4,12 @@
 # The first stage's stream is the stem's as well and stays dense, as the stem does there.
 compression = dict(
     type='mmcompress.DCFF',
-    mutator_cfg=dict(type='DCFFMutator'),
+    mutator_cfg=dict(
+        type='DCFFMutator',
+        channel_unit_cfg=dict(
+            type='DCFFUnit', default_args=dict(divisor='auto')
+        ),  # docs/latency.md
+    ),
     target_pruning_ratio={
         'backbone.layer[1-4].*.conv1_*': 0.7,
         'backbone.layer[12].*.conv1_*': 0.65,

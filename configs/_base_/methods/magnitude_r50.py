@@ -3,7 +3,12 @@
 # step at the start of training. Li et al., ICLR 2017, for bottlenecks.
 compression = dict(
     type='mmcompress.Magnitude',
-    mutator_cfg=dict(type='MagnitudeMutator'),
+    mutator_cfg=dict(
+        type='MagnitudeMutator',
+        channel_unit_cfg=dict(
+            type='MagnitudeUnit', default_args=dict(divisor='auto')
+        ),  # docs/latency.md
+    ),
     target_pruning_ratio={'backbone.layer[1-4].*.conv[12]_*': 0.7},
     criterion='l1',
 )

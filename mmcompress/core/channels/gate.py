@@ -178,7 +178,7 @@ class GatedUnit(ChannelUnit):
         self,
         config: UnitConfig,
         choice: float = 1.0,
-        divisor: int = 1,
+        divisor: int | str = 1,
         *,
         norms: Mapping[str, str] | None = None,
     ) -> None:

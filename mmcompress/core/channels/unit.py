@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from torch import Tensor, nn
 
+from mmcompress.core.base.budget import AUTO, step_of
 from mmcompress.core.base.conv_op import is_conv
 from mmcompress.core.base.op import Op
+from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.narrow import is_pass_through
 from mmcompress.core.layers.replace import replace_everywhere
@@ -25,16 +28,22 @@ class ChannelUnit(ABC):
     Args:
         config: The channels, as the analyzer found them.
         choice: Keep ratio in (0, 1].
-        divisor: A multiple that the width has to be of, on top of what the layers ask for.
+        divisor: A multiple that the width has to be of, on top of what the layers ask for; widths
+            are rounded down to it. ``'auto'`` takes a multiple that runtimes are fast at
+            (:func:`~mmcompress.core.base.budget.step_of`), and rounds to the nearest.
 
     Attributes:
         places: Ops by all names of the layers that they stand in for.
     """
 
-    def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int = 1) -> None:
+    def __init__(self, config: UnitConfig, choice: float = 1.0, divisor: int | str = 1) -> None:
+        self._nearest = divisor == AUTO
+        if divisor == AUTO:
+            divisor = _fast_step(config)
         if isinstance(divisor, bool) or not isinstance(divisor, int) or divisor < 1:
             raise CompressionError(
-                f'divisor of unit {config.name!r} is {divisor!r}; it has to be a positive integer'
+                f'divisor of unit {config.name!r} is {divisor!r}; it has to be a positive '
+                "integer, or 'auto'"
             )
         if config.num_channels % divisor or divisor % config.divisor:
             raise CompressionError(
@@ -44,6 +53,18 @@ class ChannelUnit(ABC):
         self.config = replace(config, divisor=divisor)
         self.choice = choice
         self.places: dict[str, Op] = {}
+
+    @property
+    def choice(self) -> float:
+        """Keep ratio; where the divisor is ``'auto'``, that of the nearest multiple."""
+        return self._choice
+
+    @choice.setter
+    def choice(self, ratio: float) -> None:
+        if self._nearest and is_number(ratio):
+            step, total = self.config.divisor, self.num_channels
+            ratio = min(max(round(ratio * total / step), 1) * step, total) / total
+        self._choice = ratio
 
     @property
     def name(self) -> str:
@@ -128,3 +149,11 @@ class ChannelUnit(ABC):
             chosen['channels'] = parts['channels']
         chosen['choice'] = self.choice
         return chosen
+
+
+def _fast_step(config: UnitConfig) -> int:
+    """A multiple that runtimes are fast at, which divides the dense width."""
+    step = step_of(config.num_channels, 1, AUTO)
+    while config.num_channels % math.lcm(config.divisor, step):
+        step //= 2
+    return math.lcm(config.divisor, step)

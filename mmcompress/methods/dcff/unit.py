@@ -39,7 +39,7 @@ class DCFFUnit(ChannelUnit):
         self,
         config: UnitConfig,
         choice: float = 1.0,
-        divisor: int = 1,
+        divisor: int | str = 1,
         fuse_all: bool = False,
         plain: Sequence[str] = (),
     ) -> None:

@@ -34,7 +34,7 @@ class FCFUnit(GatedUnit):
         self,
         config: UnitConfig,
         choice: float = 1.0,
-        divisor: int = 1,
+        divisor: int | str = 1,
         *,
         scale: str = 'output',
         **kwargs: Any,

@@ -33,7 +33,7 @@ class MagnitudeUnit(GatedUnit):
         self,
         config: UnitConfig,
         choice: float = 1.0,
-        divisor: int = 1,
+        divisor: int | str = 1,
         *,
         by_rank: bool = False,
         **kwargs: Any,

@@ -8,7 +8,14 @@ _base_ = [
     '../../../_base_/runtime.py',
 ]
 
-model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+model = dict(
+    _delete_=True,
+    architecture=_base_.model,
+    **{
+        **_base_.compression,
+        'mutator_cfg': dict(type='DCFFMutator'),
+    },  # the published widths, odd ones too
+)
 
 flops_shape = (3, 800, 1280)  # (C, H, W) of the published figure
 

@@ -16,7 +16,11 @@ keep = {
 model = dict(
     _delete_=True,
     architecture=_base_.model,
-    **dict(_base_.compression, target_pruning_ratio=keep),
+    **dict(
+        _base_.compression,
+        target_pruning_ratio=keep,
+        mutator_cfg=dict(type='DCFFMutator'),  # the published widths, odd ones too
+    ),
 )
 
 param_scheduler = [

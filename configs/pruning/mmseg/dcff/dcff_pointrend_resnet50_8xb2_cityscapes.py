@@ -6,7 +6,14 @@ _base_ = [
     '../../../_base_/methods/dcff_r50.py',
 ]
 
-model = dict(_delete_=True, architecture=_base_.model, **_base_.compression)
+model = dict(
+    _delete_=True,
+    architecture=_base_.model,
+    **{
+        **_base_.compression,
+        'mutator_cfg': dict(type='DCFFMutator'),
+    },  # the published widths, odd ones too
+)
 
 optim_wrapper = dict(clip_grad=dict(_delete_=True, max_norm=25, norm_type=2))
 # As in MMRazor's program: the learning rate has reached its end after half of the training.
