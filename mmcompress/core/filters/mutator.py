@@ -21,6 +21,7 @@ from mmcompress.core.probe.example import Demo
 from mmcompress.core.probe.shapes import Shapes, shapes_in
 from mmcompress.registry import MODELS, TASK_UTILS
 
+from .budget import params_of, ratios_within
 from .finder import FilterFinder
 from .op import FilterOp
 from .tree import convolutions_of
@@ -79,30 +80,32 @@ class FilterMutator(Mutator):
             ratios: Keep ratios by unit name, of parameters; see
                 :func:`~mmcompress.core.base.units_file.keep_ratios`. Units without a ratio and
                 without a size of their own stay dense.
-            budget: Not supported.
+            budget: What the whole model may cost, instead, such as ``dict(params=0.5)``: one keep
+                ratio is found for all units.
 
         Raises:
             CompressionError: If nothing is found, or a unit of the config doesn't fit.
         """
-        if budget is not None:
-            raise CompressionError(
-                'budget is for channel units, not for filter units; give these their size with '
-                'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
-            )
+        params = None if budget is None else params_of(budget)
         found = self._found(architecture)
-        self._take(found, ratios, architecture)
-        blamed, used = self._rehearse(architecture)
-        if used:
-            # Without these layers, what is left of their units may do.
+        while True:
+            self._take(found, ratios, architecture, params)
+            blamed, used = self._rehearse(architecture)
             for layer in used:
                 self.left_dense(layer, 'it has a weight that is used elsewhere too')
+            for name, why in blamed.items():
+                self.left_dense(name, why)
+                del self.units[name]
+            if not used and (not blamed or params is None):
+                break
+            # Without these layers, what is left of their units may do; of a budget, the other
+            # units have to save more.
             left = {n: [la for la in layers if la not in used] for n, (layers, _) in found.items()}
-            found = {n: (left[n], given) for n, (_, given) in found.items() if left[n]}
-            self._take(found, ratios, architecture)
-            blamed, _ = self._rehearse(architecture)
-        for name, why in blamed.items():
-            self.left_dense(name, why)
-            del self.units[name]
+            found = {
+                name: (left[name], given)
+                for name, (_, given) in found.items()
+                if left[name] and name not in blamed
+            }
         if not self.units:
             raise CompressionError(
                 f'no filter unit of {type(architecture).__name__} can be compressed: '
@@ -111,10 +114,16 @@ class FilterMutator(Mutator):
         self.prepare_units(architecture)
 
     def _take(
-        self, found: dict[str, tuple[list[str], dict]], ratios: Any, architecture: nn.Module
+        self,
+        found: dict[str, tuple[list[str], dict]],
+        ratios: Any,
+        architecture: nn.Module,
+        params: float | None = None,
     ) -> None:
-        """Build the units, of those that were found, that have a size."""
+        """Build the units, of those that were found, that have a size, or get one by a budget."""
         units = {name: self._build_unit(name, *given) for name, given in found.items()}
+        if units and params is not None:
+            ratios = ratios_within(params, units, architecture)
         self.units = self._sized(units, ratios) if units else {}
         self._refuse_copies(architecture)
         for unit in self.units.values():
