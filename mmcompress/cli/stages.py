@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,17 @@ from .launch import read_config
 #: Keys that the top level of any config may have.
 TOP = {*inspect.signature(Runner.__init__).parameters, 'custom_imports', 'recover'}
 TOP -= {'self', 'cfg'}
+#: Those that mmengine's runner reads from the config alone.
+TOP |= {
+    'activation_checkpointing',
+    'compile',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+}
+#: From which likeness on a new key is a misspelt one.
+ALIKE = 0.7
 
 
 @dataclass
@@ -139,7 +150,7 @@ def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, d
             ``model`` has an ``architecture``), for these alone: dense models have other keys.
 
     Raises:
-        CompressionError: If a key is for no stage, and known to no config.
+        CompressionError: If a key is for no stage, and looks like a misspelt one.
     """
     configs = {stage.name: stage.content for stage in stages}
     known = TOP.union(*(cfg.keys() for cfg in configs.values()))
@@ -160,12 +171,15 @@ def options_of(stages: list[Stage], given: dict[str, Any] | None) -> dict[str, d
     return chosen
 
 
-def _check_key(key: str, own: str, names: list[str], known: Iterable[str]) -> None:
-    """Refuse a misspelt option, which nothing would read."""
-    first = own.split('.')[0]
-    if first not in known:
+def _check_key(key: str, own: str, names: list[str], known: set[str]) -> None:
+    """Refuse a misspelt option, which nothing would read. New keys are taken, as elsewhere."""
+    first, *rest = own.split('.')
+    words = [*names, *sorted(known)]
+    alike = difflib.get_close_matches(first, words, cutoff=ALIKE)
+    # In front of a known key, a stage is meant.
+    if first not in known and (alike or (rest and rest[0] in known)):
         raise CompressionError(
             f'--cfg-options: {key!r} has to be KEY or STAGE.KEY, with a stage of '
             f'{", ".join(names)} and a key that their configs have; the nearest to {first!r} are '
-            f'{nearest(first, [*names, *sorted(known)])}'
+            f'{nearest(first, words)}'
         )

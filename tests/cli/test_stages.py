@@ -125,7 +125,7 @@ def stages(tmp_path):
         # Top-level keys of mmengine's runner, which these configs happen to lack.
         *(
             (key, dict(dense=key, factorize=key, finetune=key))
-            for key in ('randomness.seed', 'load_from')
+            for key in ('randomness.seed', 'load_from', 'compile', 'quite_new.key')
         ),
         ('finetune.randomness.seed', dict(finetune='randomness.seed')),
         # Models of another kind have other arguments.
@@ -156,6 +156,8 @@ def test_model_is_that_of_all_stages_where_none_compresses(stages):
         ('finetun.train_cfg.max_epochs', "nearest to 'finetun' are 'finetune'"),
         ('finetune.trian_cfg.x', "nearest to 'trian_cfg' are 'train_cfg'"),
         ('trian_cfg.x', "nearest to 'trian_cfg' are 'train_cfg'"),
+        ('dnse.train_cfg.x', "nearest to 'dnse' are 'dense'"),
+        ('ft.train_cfg.x', 'a stage of dense'),
         ('finetune', 'a stage of dense, factorize, finetune and a key'),
     ],
 )

@@ -36,7 +36,7 @@ class FilterAlgorithm(CompressionAlgorithm):
         reconstruction: Weight of the reconstruction loss ``sum ||W - W'||^2 / sum ||W||^2``
             between merged kernels W' and the weights W of the dense checkpoint.
         **kwargs: Arguments of :class:`~mmcompress.core.base.algorithm.CompressionAlgorithm`, for
-            example ``target_pruning_ratio``. A ``budget`` is an error: it is for channel units.
+            example ``target_pruning_ratio``. A ``budget`` is of parameters, or of latency.
 
     Raises:
         CompressionError: If a setting is wrong.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from mmengine.logging import print_log
@@ -23,6 +23,7 @@ from mmcompress.core.probe.example import Demo, Example
 from mmcompress.core.probe.shapes import Shapes, shapes_in
 from mmcompress.registry import MODELS, TASK_UTILS
 
+from .budget import params_of, ratios_within
 from .finder import FilterFinder
 from .op import FilterOp
 from .tree import convolutions_of
@@ -84,44 +85,42 @@ class FilterMutator(Mutator):
             ratios: Keep ratios by unit name, of parameters; see
                 :func:`~mmcompress.core.base.units_file.keep_ratios`. Units without a ratio and
                 without a size of their own stay dense.
-            budget: What to spend, instead of keep ratios; see
-                :class:`~mmcompress.core.base.budget.Budget`.
+            budget: What the whole model may cost, instead, such as ``dict(params=0.5)``: one keep
+                ratio is found for all units; or ``dict(latency=0.6)``, see
+                :class:`~mmcompress.core.base.budget.Budget`: each unit gets its own.
 
         Raises:
             CompressionError: If nothing is found, or a unit of the config doesn't fit.
         """
-        spending = None if budget is None else self._spending(budget)
+        timed = isinstance(budget, Mapping) and budget.get('latency') is not None
+        params = None if budget is None or timed else params_of(budget)
         found = self._found(architecture)
-        if spending is not None:
-            ratios = self._ratios_within(spending, found, architecture)
-        self._take(found, ratios, architecture)
-        blamed, used = self._rehearse(architecture)
-        if used:
-            # Without these layers, what is left of their units may do.
+        if timed:
+            ratios = self._ratios_within(Budget.from_config(budget), found, architecture)
+        while True:
+            self._take(found, ratios, architecture, params)
+            blamed, used = self._rehearse(architecture)
             for layer in used:
                 self.left_dense(layer, 'it has a weight that is used elsewhere too')
+            for name, why in blamed.items():
+                self.left_dense(name, why)
+                del self.units[name]
+            if not used and (not blamed or params is None):
+                break
+            # Without these layers, what is left of their units may do; of a budget, the other
+            # units have to save more.
             left = {n: [la for la in layers if la not in used] for n, (layers, _) in found.items()}
-            found = {n: (left[n], given) for n, (_, given) in found.items() if left[n]}
-            self._take(found, ratios, architecture)
-            blamed, _ = self._rehearse(architecture)
-        for name, why in blamed.items():
-            self.left_dense(name, why)
-            del self.units[name]
+            found = {
+                name: (left[name], given)
+                for name, (_, given) in found.items()
+                if left[name] and name not in blamed
+            }
         if not self.units:
             raise CompressionError(
                 f'no filter unit of {type(architecture).__name__} can be compressed: '
                 + '; '.join(f'{name}: {why}' for name, why in list(self.refused.items())[:3])
             )
         self.prepare_units(architecture)
-
-    def _spending(self, budget: dict) -> Budget:
-        given = Budget.from_config(budget)
-        if given.latency is None:
-            raise CompressionError(
-                'budget of filter units needs a latency; give them their size otherwise with '
-                'target_pruning_ratio (a share of their parameters) or filter_unit_cfg'
-            )
-        return given
 
     def _ratios_within(
         self, budget: Budget, found: dict[str, tuple[list[str], dict]], architecture: nn.Module
@@ -163,10 +162,16 @@ class FilterMutator(Mutator):
         return ratios
 
     def _take(
-        self, found: dict[str, tuple[list[str], dict]], ratios: Any, architecture: nn.Module
+        self,
+        found: dict[str, tuple[list[str], dict]],
+        ratios: Any,
+        architecture: nn.Module,
+        params: float | None = None,
     ) -> None:
-        """Build the units, of those that were found, that have a size."""
+        """Build the units, of those that were found, that have a size, or get one by a budget."""
         units = {name: self._build_unit(name, *given) for name, given in found.items()}
+        if units and params is not None:
+            ratios = ratios_within(params, units, architecture)
         self.units = self._sized(units, ratios) if units else {}
         self._refuse_copies(architecture)
         for unit in self.units.values():
