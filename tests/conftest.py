@@ -3,9 +3,11 @@
 import copy
 import importlib.util
 import itertools
+import os
 import random
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,8 @@ from mmcompress.cli.tabulating import metafiles_read_once  # isort: skip
 from mmcompress.core.channels.mutator import ChannelMutator  # isort: skip
 from mmcompress.core.filters.mutator import FilterMutator  # isort: skip
 
+# No test reads or leaves times of this machine where its user keeps them.
+os.environ['MMCOMPRESS_CACHE'] = tempfile.mkdtemp(prefix='mmcompress-times-')
 torch.set_num_threads(1)  # small networks; a second thread costs more than it gives
 
 #: What the small environment of `make test-fast` lacks; a file that names one of these needs more.

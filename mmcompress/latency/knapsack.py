@@ -19,6 +19,8 @@ import numpy as np
 LARGEST = 24_000_000
 #: Steps that the time is divided into: as many as the tables allow.
 STEPS = (1000, 500, 250)
+#: How often a limit is lowered for what rounding lets through.
+TRIALS = 12
 NEVER = np.float32(-np.inf)
 
 
@@ -41,7 +43,7 @@ def choose(
     """The options of most value whose costs stay within a limit.
 
     Costs are rounded to a step of the limit (a thousandth, where tables allow for it); within
-    this the choice is the best there is.
+    this the choice is the best there is. Where rounding lets too much through, less is allowed.
 
     Args:
         values: By variable, the value of each of its options.
@@ -54,6 +56,23 @@ def choose(
     Raises:
         ValueError: If tables would be too large; see :func:`largest_table`.
     """
+    allowed = limit
+    for _ in range(TRIALS):
+        chosen = _choose(values, costs, allowed)
+        if chosen is None:
+            return None
+        spent = sum(
+            float(cost.values[tuple(chosen[name] for name in cost.scope)]) for cost in costs
+        )
+        if spent <= limit:
+            return chosen
+        allowed *= min(limit / spent, 1 - 1e-3)
+    return None
+
+
+def _choose(
+    values: Mapping[str, Sequence[float]], costs: Sequence[Cost], limit: float
+) -> dict[str, int] | None:
     order, size = elimination_order(values, costs)
     steps = next((steps for steps in STEPS if size * (steps + 1) <= LARGEST), None)
     if steps is None:

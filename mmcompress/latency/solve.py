@@ -115,6 +115,16 @@ def solve(
     """
     _check_machines()
     check_runtime(budget.runtime, f'{KEY}.runtime')
+    with seeded():  # what is drawn here is no part of a training's random numbers
+        return _solve(model, problem_of, budget, input_shape)
+
+
+def _solve(
+    model: nn.Module,
+    problem_of: Any,
+    budget: Budget,
+    input_shape: tuple[int, ...] | Example | None,
+) -> LatencySolution:
     counted = Counted(model, budget.input_shape or input_shape)
     shape: Any = input_shape if isinstance(input_shape, Example) else counted.input_shape
     table = table_of(budget)
@@ -126,7 +136,7 @@ def solve(
     if _only_times.get():
         with alone():
             return _times_alone(problem, budget, counted, table)
-    with alone(), seeded():
+    with alone():
         kept = _kept_at(table, problem.signature, budget, counted)
         solution = _read(kept)
         if solution is None:

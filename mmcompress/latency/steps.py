@@ -12,7 +12,7 @@ from .works import Work
 
 #: Multiples that a runtime may be fast at; and how much more time it may take at the multiples of
 #: one than at those of another that is as good.
-MULTIPLES, AS_GOOD = (4, 8, 16, 32), 0.05
+MULTIPLES, AS_GOOD = (4, 8, 16, 32), 0.02
 #: Layers whose times are scanned for it, and channels that a scan is wide.
 SCANNED, SCAN = 4, 64
 
@@ -70,7 +70,7 @@ def _below(times: Mapping[int, float]) -> Callable[[int], float]:
 
 
 def scan_of(work: Work, side: int) -> list[int]:
-    """The widths of a scan: multiples of four, half of the dense width in their middle."""
-    dense = (work.ins, work.outs)[side]
-    first = max(dense // 2 - SCAN // 2, 0) // MULTIPLES[-1] * MULTIPLES[-1] + MULTIPLES[0]
+    """The widths of a scan: multiples of four, up to 96 where the layer is as wide."""
+    first = min((work.ins, work.outs)[side] - SCAN, MULTIPLES[-1])
+    first = first // MULTIPLES[-1] * MULTIPLES[-1] + MULTIPLES[0]
     return list(range(first, first + SCAN, MULTIPLES[0]))

@@ -110,6 +110,9 @@ class Budget:
                 f'{KEY}.found is {found!r}; it has to be what `mmcompress train` has written, with '
                 'ratios by unit name, or be left out'
             )
+        if found is not None:
+            # Plain dicts: checkpoints hold them.
+            config['found'] = {key: dict(part) for key, part in found.items()}
         if not isinstance(config.get('table'), (str, type(None))):
             raise CompressionError(
                 f'{KEY}.table is {config["table"]!r}; it has to be the path of a file of times'

@@ -35,8 +35,8 @@ def params_of(budget: Any) -> float:
         if key not in ('params', 'input_shape'):
             raise CompressionError(
                 f'{KEY}.{key} is for methods that remove channels; filter units are given a '
-                f'{KEY} of params or latency, shares of the whole model, or target_pruning_ratio, a '
-                'share of their own parameters'
+                f'{KEY} of params or latency, shares of the whole model, or target_pruning_ratio, '
+                'a share of their own parameters'
             )
     value: Any = budget.get('params')
     if not is_number(value) or value <= 0:
