@@ -97,7 +97,7 @@ def plan_of(algorithm: CompressionAlgorithm, dense: nn.Module, shape: Images) ->
     mutator: Any = algorithm.mutator
     rejected = getattr(getattr(mutator, 'analysis', None), 'rejected', {})
     why_dense = {**rejected, **mutator.refused}
-    reasons = Counter(why.split(':')[0].split(' (')[0] for why in why_dense.values())
+    reasons = Counter(_kind(why, modules) for why in why_dense.values())
     params = _size(dense), _size(static)
     return Plan(
         units=len(mutator.units),
@@ -111,6 +111,16 @@ def plan_of(algorithm: CompressionAlgorithm, dense: nn.Module, shape: Images) ->
             stored=params[1] if stored is None else _size(stored),
         ),
         shape=tuple(shape.shape if isinstance(shape, Example) else shape),
+    )
+
+
+def _kind(why: str, modules: dict[str, nn.Module]) -> str:
+    """What a reason has in common with others of its kind: all but names and numbers."""
+    words = why.split(':')[0].split(' (')[0].split(' ')
+    named = [('.' in word) and word.rstrip(',') in modules for word in words]
+    return ' '.join(
+        f'a layer{"," * word.endswith(",")}' if is_name else word
+        for word, is_name in zip(words, named, strict=True)
     )
 
 

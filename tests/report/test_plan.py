@@ -75,6 +75,26 @@ def test_units_that_are_made_of_another_are_not_left_dense():
         MODELS.build(dict(options, architecture=Residual(), target_pruning_ratio={whole: 0.5}))
 
 
+def test_reasons_are_counted_without_the_names_of_layers():
+    """Two layers of one kind are one reason."""
+
+    class Cube(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = (nn.Conv2d(3, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 1),
+                      nn.ConvTranspose2d(8, 8, 1), nn.Conv2d(8, 4, 1))  # fmt: skip
+            self.backbone = nn.Sequential(*layers)
+
+        def forward(self, x):
+            return self.backbone(x)
+
+    algorithm = MODELS.build(
+        dict(type='mmcompress.DCFF', architecture=Cube(), target_pruning_ratio=0.5)
+    )
+    found = plan_of(algorithm, Cube(), (3, 8, 8))
+    assert found.reasons['a layer is a ConvTranspose2d, not a plain Conv2d'] == 2
+
+
 def test_the_command_that_comes_next():
     lines = plan('Magnitude', target_pruning_ratio=0.5).lines('mmcompress train a.py')
     assert len(lines) <= 5

@@ -221,10 +221,15 @@ def _failure(
 
 
 def _probing_widths(units: list[UnitConfig]) -> list[int]:
-    """About half of each unit, and different for units that stand close to each other."""
+    """About half of each unit, and different for units that stand close to each other.
+
+    Two channels at least for each group: group norms refuse a single number, which a small demo
+    batch leaves of a group.
+    """
     widths = []
     for position, unit in enumerate(units):
         steps = unit.num_channels // unit.divisor
-        few = 1 + (steps // 2 + position) % (steps - 1) if steps > 1 else 1
+        least = 2 if unit.divisor > 1 and steps > 2 else 1
+        few = least + (steps // 2 + position) % (steps - least) if steps > least else 1
         widths.append(unit.divisor * few)
     return widths

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,8 +17,9 @@ from typing import Any
 
 import torch_pruning as tp
 from torch import Tensor, nn
+from torch_pruning.dependency import index_mapping
 
-from mmcompress.core.errors import CompressionError
+from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import (
     channels_of,
     groups_of,
@@ -36,6 +38,30 @@ from .config import ChannelRange, UnitConfig
 
 #: Operations of autograd that make pixels of channels, or the other way round.
 SHUFFLES = ('PixelShuffle', 'PixelUnshuffle')
+
+
+#: Why channels can't be followed through operations that move them about.
+SHUFFLED = 'its channels are shuffled on their way'
+
+
+@contextmanager
+def _reshapes_that_fit() -> Iterator[None]:
+    """Inside, Torch-Pruning leaves alone a reshape of which it can't count the channels.
+
+    It takes none for their number where the images reach the reshape past all layers, and divides
+    by that. Units through such a reshape are found out when they are verified.
+    """
+    update = index_mapping.update_reshape_index_mapping
+
+    def fitting(graph: Any, node: Any) -> None:
+        with suppress(ZeroDivisionError):
+            update(graph, node)
+
+    index_mapping.update_reshape_index_mapping = fitting
+    try:
+        yield
+    finally:
+        index_mapping.update_reshape_index_mapping = update
 
 
 class CouplingGraph:
@@ -67,16 +93,18 @@ class CouplingGraph:
             return recorder.boundary(results, lambda layer: self._is_root(layer))
 
         try:
-            self.graph.build_dependency(
-                model, example_inputs=None, forward_fn=forward, verbose=False
-            )
+            with _reshapes_that_fit():
+                self.graph.build_dependency(
+                    model, example_inputs=None, forward_fn=forward, verbose=False
+                )
         except Exception as error:  # Torch-Pruning's, or of a forward pass with stand-ins
             raise CompressionError(
                 f'channels cannot be followed through {type(model).__name__}: '
                 f'{type(error).__name__}: {error}'
             ) from error
         self._budget = _Budget(self.graph)
-        self._entangled: set[nn.Module] = set()
+        #: Why channels of layers can't be followed.
+        self._entangled: dict[nn.Module, str] = {}
 
     def units(self) -> Iterator[tuple[UnitConfig, str]]:
         """Units of the output channels of wanted convolutions, each channel once.
@@ -123,9 +151,9 @@ class CouplingGraph:
         # Parts that are added up are one unit, which the first of them leads to.
         width //= self.parts.get(name, 1)
         group = self._group_of(root, width)
-        if group is None:
+        if isinstance(group, str):
             whole = UnitConfig(width, 1, [ChannelRange(name, 0, width, True)])
-            yield 0, whole, 'its channels are shuffled on their way'
+            yield 0, whole, group
             return
         runs, reason = self._runs_of(group)
         cuts = {0, width}.union(*((run.root_start, run.root_end) for run in runs))
@@ -142,18 +170,23 @@ class CouplingGraph:
             unit.divisor, why = required_divisor(unit, self.modules)
             yield start, unit, reason or why
 
-    def _group_of(self, root: nn.Module, width: int) -> tp.dependency.Group | None:
-        """Torch-Pruning's group of all output channels, None where channels are shuffled."""
+    def _group_of(self, root: nn.Module, width: int) -> tp.dependency.Group | str:
+        """Torch-Pruning's group of all output channels, or why there is none."""
         if root in self._entangled:
-            return None
+            return self._entangled[root]
         prune = self.graph.get_pruner_of_module(root).prune_out_channels
         self._budget.reset()
         try:
-            return self.graph.get_pruning_group(root, prune, list(range(width)))
+            with _reshapes_that_fit():  # it maps all indices anew
+                return self.graph.get_pruning_group(root, prune, list(range(width)))
         except _EntangledError:
-            # Whatever was met on the way is part of the same tangle.
-            self._entangled |= {root, *self._budget.met}
-            return None
+            why = SHUFFLED
+        except Exception as error:  # Torch-Pruning's, where it has lost count of the channels
+            reason = first_line(error, type(error).__name__)
+            why = f'its channels cannot be followed: {type(error).__name__}: {reason}'
+        # Whatever was met on the way is part of the same tangle.
+        self._entangled |= dict.fromkeys((root, *self._budget.met), why)
+        return why
 
     def _rank(self, channel: ChannelRange) -> tuple[bool, int, int]:
         """Producers first: a unit is named after the first of them."""

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseAveragedModel
 from torch import Tensor, nn
 
-from .narrow import is_deformable
+from .narrow import is_deformable, is_narrowable
 
 
 @contextmanager
@@ -69,6 +69,8 @@ def update_widths(model: nn.Module) -> None:
         elif _is_non_local(module):
             values: Any = (module.g[0] if isinstance(module.g, nn.Sequential) else module.g).conv
             module.in_channels, module.inter_channels = values.in_channels, values.out_channels
+        elif hasattr(module, 'bbox_roi_extractor'):
+            _update_extractors(module)
         elif isinstance(module, BaseAveragedModel):
             # It averages into the tensors that it found when it was built.
             averaged = module.module
@@ -77,6 +79,41 @@ def update_widths(model: nn.Module) -> None:
                 if module.update_buffers
                 else dict(averaged.named_parameters())
             )
+
+
+#: What the name of a part that pools boxes of a map ends with, and that of the part behind it.
+EXTRACTOR, HEAD = '_roi_extractor', '_head'
+#: Where heads on boxes keep their layers, those that run first in front.
+FIRST = ('shared_convs', 'convs', 'shared_fcs', 'fcs')
+
+
+def _update_extractors(roi_head: Any) -> None:
+    """Write how many channels are pooled: as many as the first layer behind takes."""
+    for name, extractor in roi_head.named_children():
+        if not name.endswith(EXTRACTOR):
+            continue
+        head = getattr(roi_head, name.removesuffix(EXTRACTOR) + HEAD, None)
+        several = isinstance(extractor, nn.ModuleList)
+        pairs = zip(extractor, head or (), strict=False) if several else [(extractor, head)]
+        part: Any
+        for part, behind in pairs:
+            channels = _pooled_channels(getattr(roi_head, 'shared_head', None) or behind)
+            if channels is not None and hasattr(part, 'out_channels'):
+                part.out_channels = channels
+
+
+def _pooled_channels(head: Any) -> int | None:
+    """Channels of the pooled maps that a head takes; ``None`` where that can't be told."""
+    parts = [getattr(head, name, None) for name in FIRST]
+    for part in [part for part in parts if isinstance(part, nn.Module)] or [head]:
+        layer: Any = next(filter(is_narrowable, part.modules()), None)
+        if isinstance(layer, nn.Linear):
+            pooled = getattr(head, 'with_avg_pool', False)
+            area = 1 if pooled else getattr(head, 'roi_feat_area', None)
+            return layer.in_features // area if area and layer.in_features % area == 0 else None
+        if layer is not None:
+            return layer.in_channels if hasattr(layer, 'in_channels') else None
+    return None
 
 
 def _stand_in(module: nn.Module) -> Callable | None:

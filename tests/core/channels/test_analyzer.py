@@ -783,3 +783,28 @@ def test_pose_model(library_model):
     assert not found.rejected
     last = found.units['backbone.layer4.0.conv2_(0, 512)_512']
     assert ('head.deconv_layers.0', 0, 512, 'in') in channels(last)
+
+
+def test_group_norms_on_maps_of_one_pixel():
+    """PyTorch refuses a single number in a group: the demo batch is to blame, not the unit."""
+    tower = [
+        part
+        for _ in range(6)
+        for part in (nn.Conv2d(32, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU())
+    ]
+    model = nn.Sequential(nn.Conv2d(3, 32, 3, stride=64), *tower, nn.Conv2d(32, 4, 1))
+    found = DependencyAnalyzer(include='*').analyze(model)
+    assert {unit.producers[0].name for unit in found.units.values()} >= {'1', '4', '7', '10', '13'}
+
+
+def test_an_image_behind_a_shuffle():
+    """Torch-Pruning divides by zero; what it can't follow costs nobody else their units."""
+    torchvision = pytest.importorskip('torchvision')
+    model = torchvision.models.shufflenet_v2_x0_5(weights=None)
+    found = DependencyAnalyzer(include=['stage2.0', 'stage2.1']).analyze(model)
+    assert set(found.units) == {f'stage2.{block}.branch2.0_(0, 24)_24' for block in (0, 1)}
+    assert set(found.rejected) == {
+        'stage2.0.branch1.2_(0, 24)_24',
+        'stage2.0.branch2.5_(0, 24)_24',
+    }
+    assert all('followed' in why or 'narrowing' in why for why in found.rejected.values())

@@ -173,6 +173,28 @@ def test_forward_passes_are_put_back():
     assert 'forward' not in vars(model.backbone.middle)
 
 
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+        'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    ],
+)
+def test_boxes_are_pooled_from_maps_that_became_narrower(name, library_model):
+    """An extractor knows the number of channels by heart, and the layers behind it take blocks."""
+    small = dict(backbone__depth=18, backbone__init_cfg=None, neck__in_channels=[64, 128, 256, 512])
+    model = library_model(name, **small)
+    found = DependencyAnalyzer(['neck'], input_shape=(1, 3, 64, 64)).analyze(model)
+    (unit,) = [unit for unit in found.units.values() if 'fpn_convs' in unit.name]
+    narrow_units(model, [(unit, 64)])
+    heads = model.roi_head
+    assert heads.bbox_roi_extractor.out_channels == 64
+    assert heads.bbox_head.shared_fcs[0].in_features == 64 * 49
+    if 'mask' in name:
+        assert heads.mask_roi_extractor.out_channels == 64
+        assert heads.mask_head.convs[0].conv.in_channels == 64
+
+
 def test_averages_follow_narrowed_parameters():
     model = nn.Sequential(nn.Conv2d(3, 8, 1))
     average = ExponentialMovingAverage(model)
