@@ -12,7 +12,13 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_json_argument, add_out_argument, give_json, prints_json
+from .options import (
+    add_json_argument,
+    add_out_argument,
+    add_shape_argument,
+    give_json,
+    prints_json,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,16 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--metric', metavar='NAME', help='compare by this metric (default: the first of the logs)'
     )
+    add_shape_argument(parser)
+    parser.add_argument('--repeats', type=int, default=30, help='number of timed rounds')
     add_json_argument(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Read, measure, and write the page."""
-    from .launch import results_on_stdout
-    from .reporting import make_report
+    from mmcompress.core.checks import check_count
 
+    from .launch import results_on_stdout
+    from .reporting import make_report, show
+
+    check_count(args.repeats, '--repeats')
     with results_on_stdout():
         report = make_report(args)
     give_json(report, args.json)
     if not prints_json(args.json):
-        print(f'{len(report["runs"])} runs')
+        show(report, args.out)
