@@ -30,6 +30,7 @@ from mmcompress.core.probe.demo_inputs import demo_batch
 from mmcompress.core.probe.probe import seeded
 from mmcompress.report.drawing import png
 from mmcompress.report.latency import compare_latency
+from mmcompress.report.layer_table import add_times, layer_figures, layers_before_and_after
 from mmcompress.report.models import report as count
 from mmcompress.report.onnx_files import RUNTIMES, compare_files
 from mmcompress.report.overview import curves, interval, trade_offs
@@ -80,7 +81,7 @@ def make_report(args: argparse.Namespace) -> dict[str, Any]:
         CompressionError: If there are no runs, or a file is damaged.
     """
     check_installed(['matplotlib'], 'report')
-    pairs = [(run, dict(read_run(run), notes=[])) for run in find_runs(args.work_dirs)]
+    pairs = [(run, dict(read_run(run), notes=[], figures=[])) for run in find_runs(args.work_dirs)]
     pairs.sort(key=lambda pair: pair[1]['method'] != 'dense')
     found, runs = [run for run, _ in pairs], [row for _, row in pairs]
     metric = main_metric(runs, args.metric)
@@ -233,6 +234,7 @@ def untrained(like: dict[str, Any]) -> dict[str, Any]:
         name=f'dense network of {like["name"]}',
         method='dense',
         history=None,
+        figures=[],
         notes=['None of the runs has trained it; its size and time are those of random weights.'],
         shape=like['shape'],
         dense=figures,
@@ -256,6 +258,13 @@ def time_group(
             models[row['name']] = networks.static
     calls = {name: OnImages(model, mode, samples) for name, model in models.items()}
     times = {row['name']: row for row in compare_latency(calls, images, repeats)}
+    for row, networks in group:
+        if row['name'] in calls:
+            row['layers'] = layers_before_and_after(
+                networks.dense, models[row['name']], networks.shape, mode, networks.algorithm
+            )
+            add_times(row['layers'], calls[''], calls[row['name']], images, repeats)
+            row['figures'] += layer_figures(row['layers'])
     for row in (dense, *(row for row, _ in group)):
         is_dense = row['method'] == 'dense'
         time = times.get('' if is_dense else row['name'])
@@ -344,7 +353,7 @@ def with_plain_figures(report: dict[str, Any], folder: Path) -> dict[str, Any]:
         return found
 
     runs = [
-        dict(run, figures=plain(run.get('figures', ()), f'{index}-{slug(run["name"])}-'))
+        dict(run, figures=plain(run['figures'], f'{index}-{slug(run["name"])}-'))
         for index, run in enumerate(report['runs'], 1)
     ]
     return dict(report, runs=runs, figures=plain(report['figures'], ''))

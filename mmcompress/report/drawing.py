@@ -237,7 +237,7 @@ def _bars(axes: Axes, figure: Figure) -> None:
             edgecolor=THEMES['light'].muted if frame else 'none',
             linewidth=0.8,
             label=_label(figure, index),
-            zorder=2,
+            zorder=3 if frame else 2,
         )
     axes.set_yticks(range(len(names)), [_plain(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -9,7 +9,7 @@ from typing import Any
 from mmcompress.core.base.figure import Figure
 
 from .drawing import svg, variables
-from .html import Html, element, joined, table
+from .html import Html, element, table
 from .table import format_value
 
 #: In a cell that has no value.
@@ -26,6 +26,8 @@ h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; padding-top: .75rem;
 h3 { font-size: 1.05rem; margin: 1.5rem 0 .25rem; }
 p { margin: .5rem 0; max-width: 46rem; }
 a { color: inherit; }
+ul { padding-left: 1.25rem; margin: .5rem 0; }
+code { font-size: .9em; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; list-style: none; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -212,13 +214,40 @@ def picture(png: bytes, text: str) -> Html:
 
 
 def _run(index: int, run: dict[str, Any]) -> Html:
-    facts = [
-        (key, run[key]) for key in ('folder', 'config', 'checkpoint', 'export') if run.get(key)
-    ]
+    keys = ('folder', 'config', 'checkpoint', 'export')
+    facts = [(key, run[key]) for key in keys if run.get(key)]
     return element(
         'section',
         element('h2', run['name'], id=f'run-{index}'),
-        element('p', f'{run["method"]}. ', joined([f'{key}: {value}. ' for key, value in facts])),
+        element('p', run['method']),
+        element('ul', [element('li', f'{key}: ', element('code', value)) for key, value in facts]),
         [element('p', note) for note in run.get('notes', ())],
         figures_of(run.get('figures', ())),
+        _layers(run.get('layers')),
     )
+
+
+def _layers(rows: list[dict[str, Any]] | None) -> Html | None:
+    """The table of layers, closed until it's asked for."""
+    if not rows:
+        return None
+    cells = [
+        [
+            row['layer'],
+            row['kernel'],
+            arrow(*('-'.join(map(str, ends)) if ends else NOTHING for ends in row['channels'])),
+            row['rank'] or NOTHING,
+            row['form'],
+            arrow(*(format_value('params', count) for count in row['params'])),
+            arrow(*(format_value('macs', count) for count in row['macs'])),
+            arrow(*(f'{ms:.3g}' for ms in row['ms'])) if 'ms' in row else NOTHING,
+        ]
+        for row in rows
+    ]
+    head = ['layer', 'kernel', 'channels', 'rank', 'form', 'weights', 'MACs', 'ms']
+    return element('details', element('summary', 'Layers in numbers'), table(cells, head, 'Layers'))
+
+
+def arrow(before: str, after: str) -> str:
+    """What was, and what is, where these differ."""
+    return before if before == after else f'{before} → {after}'
