@@ -18,11 +18,11 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.algorithm import INNER, PROGRESS, CompressionAlgorithm
 from mmcompress.core.base.build import build_architecture, build_model
 from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.checkpoint import load_into
+from mmcompress.core.export.checkpoint import load_checkpoint_file, load_into
 from mmcompress.core.export.export import FILES, INT8_FILES, ONNX_FILE, dense_config
 from mmcompress.core.export.onnx import OnImages
 from mmcompress.core.export.static import dense_part, to_static
@@ -35,6 +35,7 @@ from mmcompress.report.models import report as count
 from mmcompress.report.onnx_files import RUNTIMES, compare_files
 from mmcompress.report.overview import curves, interval, trade_offs
 from mmcompress.report.page import page
+from mmcompress.report.progress import progress_figures, read_progress
 from mmcompress.report.runs import Run, find_runs, main_metric, read_run
 from mmcompress.report.table import print_table, progress_bar, wide_console
 from mmcompress.version import __version__
@@ -95,6 +96,7 @@ def make_report(args: argparse.Namespace) -> dict[str, Any]:
         for row, networks in zip(runs, built, strict=True):
             if networks is not None:
                 measure(row, networks, metric)
+                diagnose(row, networks)
             bar.advance(task)
     runs = time_all(runs, built, args.repeats)
     report = dict(
@@ -180,6 +182,24 @@ def measure(row: dict[str, Any], networks: Networks, metric: str | None) -> None
         buffer = io.BytesIO()
         torch.save(dict(state_dict=networks.dense.state_dict()), buffer)
         row['file_bytes'] = buffer.tell()
+
+
+def diagnose(row: dict[str, Any], networks: Networks) -> None:
+    """Put the figures of the method itself into a run's row."""
+    if any(Path(row['folder']).glob(f'*/{PROGRESS}')):
+        row['figures'] += progress_figures(read_progress(row['folder']))
+    if networks.algorithm is not None:
+        row['figures'] += networks.algorithm.diagnostics(dense_start(networks.cfg))
+
+
+def dense_start(cfg: Config) -> dict[str, Any] | None:
+    """The weights of the dense network that a training began with, if its file is still there."""
+    path = cfg.get('load_from')
+    if not path or not Path(path).is_file():
+        return None
+    state = load_checkpoint_file(path)['state_dict']
+    inner = any(key.startswith(INNER) for key in state)
+    return None if inner else state
 
 
 def images_in(cfg: Config) -> int | None:

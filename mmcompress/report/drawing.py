@@ -291,7 +291,9 @@ def _dress(axes: Axes, figure: Figure, colors: Theme) -> None:
         axes.spines[side].set_visible(False)
     for side in ('left', 'bottom'):
         axes.spines[side].set_color(colors.muted)
-    axes.tick_params(colors=colors.muted, labelcolor=colors.ink, labelsize=TEXT - 1, length=3)
+    axes.tick_params(
+        which='both', colors=colors.muted, labelcolor=colors.ink, labelsize=TEXT - 1, length=3
+    )
     axes.tick_params(which='minor', length=0)
     if figure.log and figure.kind == 'lines':
         _plain_numbers(axes.yaxis)

@@ -196,8 +196,9 @@ def layer_figures(rows: Sequence[dict[str, Any]]) -> list[Figure]:
     if any(row['rank'] is not None for row in rows):
         made = [row for row in rows if row['rank'] is not None]
         ranks = [(row['channels'][0][1], row['rank']) for row in made]
-        note = 'How many filters all filters of a layer are combinations of; frame: how many it has'
-        figures.append(_bars('ranks', 'Ranks', 'filters', made, ranks, f'{note}.'))
+        note = 'How many filters all filters of a layer are made of; frame: how many the layer has.'
+        names = ('filters of the layer', 'filters they are made of')
+        figures.append(_bars('ranks', 'Ranks', 'filters', made, ranks, note, names))
     macs = [[count / 1e6 for count in row['macs']] for row in rows]
     if any(before != after for before, after in macs):
         figures.append(_bars('macs', 'Work', 'million MACs', rows, macs))
@@ -208,9 +209,18 @@ def layer_figures(rows: Sequence[dict[str, Any]]) -> list[Figure]:
     return figures
 
 
-def _bars(name: str, title: str, axis: str, rows: Any, values: Any, note: str = '') -> Figure:
-    names = [row['layer'] for row in rows]
-    series = [Series('dense', names, [before for before, _ in values])]
-    series += [Series('compact', names, [after for _, after in values])]
-    note = note or 'Frame: dense, filled: compact.'
+def _bars(
+    name: str,
+    title: str,
+    axis: str,
+    rows: Any,
+    values: Any,
+    note: str = 'Frame: dense, filled: compact.',
+    names: Sequence[str] = ('dense', 'compact'),
+) -> Figure:
+    layers = [row['layer'] for row in rows]
+    series = [
+        Series(kind, layers, list(column))
+        for kind, column in zip(names, zip(*values, strict=True), strict=True)
+    ]
     return Figure(f'layers-{name}', f'{title} by layer', 'bars', axis, '', series, note)
