@@ -124,6 +124,7 @@ VERBS = {
     'tables': ('tables', 'tabulating'),
     'benchmark': ('bench',),
     'plot': ('plot',),
+    'report': ('report', 'reporting'),
     'reproduce': ('reproduce', 'reproduction', 'smoke'),
     'demo': ('demo', 'demonstration'),
     'make_digits': ('data.digits',),

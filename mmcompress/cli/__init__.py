@@ -25,6 +25,7 @@ VERBS = {
     'tables': 'count the networks of all published rows, beside the published figures',
     'bench': 'time the dense against the compact model',
     'plot': 'draw the progress of a training',
+    'report': 'put trainings and exports side by side on one page',
     'reproduce': 'train a published row, and set its accuracy beside the published one',
     'demo': 'train, compress, export and measure a ResNet-20 in minutes',
     'data': 'write the embedded data sets, or cut large images into sub-images',

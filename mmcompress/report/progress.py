@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmcompress.core.base.algorithm import PROGRESS
+from mmcompress.core.base.figure import Figure, Series
+from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError
 
 if TYPE_CHECKING:
@@ -72,6 +74,56 @@ def what_was_trained(work_dir: str | os.PathLike) -> str:
     model = Config.fromfile(configs[-1], import_custom_modules=False).get('model', {})
     method = str(model.get('type', '')).rpartition('.')[2]
     return ': '.join(filter(None, (method, configs[-1].stem)))
+
+
+def progress_figures(rows: list[dict[str, Any]]) -> list[Figure]:
+    """What a method has said of its progress: a curve for each number that changes.
+
+    Args:
+        rows: As :func:`read_progress` returns them.
+    """
+    if len(rows) < 2:
+        return []
+    epochs = [row['epoch'] for row in rows]
+    figures = []
+    if all('histogram' in row for row in rows):
+        counts = np.array([row['histogram'] for row in rows]).T.tolist()
+        sides = [epochs[0] - 0.5, epochs[-1] + 0.5]
+        figures.append(
+            Figure(
+                'progress-histogram',
+                'Scalars during training',
+                'image',
+                'epoch',
+                'filters',
+                [Series('filters', sides, counts)],
+                'How many filters have which scalar.',
+                log=True,
+                ends=rows[0]['edges'],
+                side='v',
+            )
+        )
+    for name in _numbers(rows):
+        values = [row[name] for row in rows]
+        figures.append(
+            Figure(
+                f'progress-{name.replace("_", "-")}',
+                f'{name} during training',
+                'lines',
+                'epoch',
+                name,
+                [Series(name, epochs, values)],
+                'What the method reports after each pass over the data.',
+            )
+        )
+    return figures
+
+
+def _numbers(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the numbers that all rows have, and that change."""
+    numbers = [k for k, v in rows[0].items() if is_number(v) and k not in TIME]
+    there = [name for name in numbers if all(is_number(row.get(name)) for row in rows)]
+    return [name for name in there if len({row[name] for row in rows}) > 1]
 
 
 def progress_plot(

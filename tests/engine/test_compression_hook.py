@@ -109,7 +109,7 @@ def test_started_once_with_the_optimizer(make_runner):
 
 
 def test_no_progress_no_file(make_runner):
-    runner = make_runner(dict(TELLS, type='mmcompress.DCFF'), 1, validate=False)
+    runner = make_runner(dict(TELLS, type='mmcompress.LinearConv'), 1, validate=False)
     runner.train()
     assert not list(Path(runner.work_dir).rglob('progress.jsonl'))
 

@@ -33,7 +33,8 @@ def _run(tool: ModuleType, folder: Path) -> None:
     for name in ('ratios', 'again'):
         tool.succeed(
             'get_channel_units', tool.DEMO, '--budget', *BUDGET, '--choice',
-            '-o', folder / f'{name}.json', '--times', folder / f'{name}_times.json', '--cfg-options', *tool.SMALL[:1],
+            '-o', folder / f'{name}.json', '--times', folder / f'{name}_times.json',
+            '--cfg-options', *tool.SMALL[:1],
         )  # fmt: skip
     tool.succeed(
         'train', tool.DEMO, '--work-dir', folder / 'work', '--cfg-options', *tool.SMALL, *OPTIONS,

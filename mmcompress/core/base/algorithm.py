@@ -7,7 +7,7 @@ import copy
 import inspect
 import logging
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -22,6 +22,7 @@ from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS
 
 from .demo import demo_of
+from .figure import Figure
 from .mutator import Mutator
 from .op import Op
 from .pretrained import init_parts, is_pretrained
@@ -300,6 +301,15 @@ class CompressionAlgorithm(Transparent):
         Numbers by name, which also go to the log and the visualizer, and lists of numbers.
         """
         return {}
+
+    def diagnostics(self, dense: Mapping[str, Tensor] | None = None) -> list[Figure]:
+        """What a report shows of the method itself; weights are loaded. Methods extend it.
+
+        Args:
+            dense: Weights of the dense network that training started from, by their names in the
+                architecture, if they are known.
+        """
+        return []
 
     def next_stage(self) -> None:
         """Go on to the method's next stage of training, with the weights that there are.

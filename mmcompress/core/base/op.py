@@ -42,6 +42,14 @@ class Op(nn.Module, ABC):
         """The forms that :meth:`to_static` can give; at equal cost the first is the better one."""
         return (PLAIN,)
 
+    @property
+    def rank(self) -> int | None:
+        """How many filters all filters of the layer are made of; None where they are made of none.
+
+        Reports show it; ops whose filters are combinations of others extend it.
+        """
+        return None
+
     @abstractmethod
     def to_static(self, form: str | None = None) -> nn.Module:
         """Plain layers that do the same in eval mode.

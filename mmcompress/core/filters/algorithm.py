@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.figure import Figure
 from mmcompress.core.base.mutator import Mutator
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.checks import weight_of_loss
@@ -21,6 +23,7 @@ from mmcompress.core.layers.copying import copied
 
 from .mutator import FilterMutator
 from .op import FilterOp
+from .spectra import spectra_figures
 from .unit import RANDOM
 
 
@@ -158,6 +161,12 @@ class FilterAlgorithm(CompressionAlgorithm):
         return dict(
             loss_reconstruction=self.reconstruction * gap / sum(w.square().sum() for _, w in pairs)
         )
+
+    @torch.no_grad()
+    def diagnostics(self, dense: Mapping[str, Tensor] | None = None) -> list[Figure]:
+        """Distances from the dense filters; of layers with a basis also singular values."""
+        ops = {name: op for unit in self.mutator.units.values() for name, op in unit.ops.items()}
+        return spectra_figures(ops, dense or {})
 
     def counted(self) -> nn.Module:
         """The compact model with its ops, factored: what is shared is a parameter once."""

@@ -193,6 +193,11 @@ class BasisConv2d(FilterOp):
         return self if self._owner is None else self._owner
 
     @property
+    def rank(self) -> int:
+        """The number of maps that the coefficients combine."""
+        return self.maps
+
+    @property
     def is_linear(self) -> bool:
         """Whether the op is one convolution in disguise, in training too."""
         return self.norm is None and self.act is None and self.coefficient_kernel == 1

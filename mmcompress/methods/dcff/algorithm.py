@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
+from torch import Tensor
 
 from mmcompress.core.base.algorithm import Clock, CompressionAlgorithm
+from mmcompress.core.base.figure import Figure
 from mmcompress.core.checks import check_count, is_number
 from mmcompress.core.errors import CompressionError
 from mmcompress.registry import MODELS
 
+from .diagnostics import figures, sharpness
 from .from_scratch import start_from_scratch
 from .importance import temperature
 from .mutator import DCFFMutator
@@ -151,3 +155,18 @@ class DCFF(CompressionAlgorithm):
                 module.fuse(temp)
         self.fuse_steps += 1
         self.fuse_temperature.fill_(temp)
+
+    def progress(self) -> dict[str, Any]:
+        """``temperature`` of the last fuse step, and the mean ``sharpness`` of proxies."""
+        sharp = [value for op in self._fused().values() if (value := sharpness(op)) is not None]
+        if not sharp or not bool(self.fuse_steps):
+            return {}
+        return dict(temperature=float(self.fuse_temperature), sharpness=sum(sharp) / len(sharp))
+
+    def diagnostics(self, dense: Mapping[str, Tensor] | None = None) -> list[Figure]:
+        """Sharpness of the proxies of each layer, and importance of its filters."""
+        return figures(self._fused())
+
+    def _fused(self) -> dict[str, FusedConv2d]:
+        modules = self.architecture.named_modules()
+        return {name: op for name, op in modules if isinstance(op, FusedConv2d)}

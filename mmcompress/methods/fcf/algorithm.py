@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
+from mmcompress.core.base.figure import Figure
 from mmcompress.core.base.pretrained import has_pretrained, train_all_stages
 from mmcompress.core.base.steps import Clock
 from mmcompress.core.channels.choose import keep_largest
@@ -22,6 +24,7 @@ from mmcompress.registry import MODELS
 
 from .around_step import around_step
 from .decisions import MARGIN, choose, undecided
+from .diagnostics import histogram_figure
 from .loading import check_scalars
 from .mutator import FCFMutator
 from .state import ADMMState
@@ -37,7 +40,8 @@ PUBLISHED_MU = 1.01
 DECIDED = 0.5
 #: Below this share of their way in a step, scalars hardly move.
 LEAST_REACH = 0.05
-BINS = 20
+#: Of the histogram of scalars.
+BINS, EDGES = 20, (-0.25, 1.25)
 
 
 @MODELS.register_module()
@@ -285,9 +289,8 @@ class FCF(CompressionAlgorithm):
         open_ = torch.cat(left)
         self._warn_undecided(open_)
         first, second = self.admm.residuals(self.admm.pad([v]))
-        edges = (-0.25, 1.25)
         # Scalars further out belong to the outermost bins.
-        histogram = v.clamp(*edges).float().cpu().histc(BINS, *edges)
+        histogram = v.clamp(*EDGES).float().cpu().histc(BINS, *EDGES)
         return dict(
             undecided=float(open_.mean()),
             undecided_max=float(open_.max()),
@@ -297,8 +300,12 @@ class FCF(CompressionAlgorithm):
             removed=int((v <= THRESHOLD).sum()),
             filters=v.numel(),
             histogram=histogram.int().tolist(),
-            edges=edges,
+            edges=EDGES,
         )
+
+    def diagnostics(self, dense: Mapping[str, Tensor] | None = None) -> list[Figure]:
+        """The histogram of all scalars."""
+        return [histogram_figure(self.scalars, BINS, EDGES)]
 
     def unfinished(self) -> str:
         """Scalars have to be binary before filters can be removed."""

@@ -63,6 +63,11 @@ class FilterBasisConv2d(BasisConv2d):
         self.basis_bias = nn.Parameter(like.new_zeros(num_filters)) if basis_bias else None
 
     @property
+    def rank(self) -> int:
+        """``b``, the filters of the basis that each group of channels is seen through."""
+        return self.maps // self.basis_groups
+
+    @property
     def sliced(self) -> Tensor:
         """The part of the basis that this layer uses, ``Tensor[b, s, kh, kw]``."""
         basis: Any = self.owner.shared_basis

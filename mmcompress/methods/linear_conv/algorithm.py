@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,12 +12,14 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmcompress.core.base.algorithm import Clock
+from mmcompress.core.base.figure import Figure
 from mmcompress.core.checks import check_count, is_number, weight_of_loss
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.filters.algorithm import FilterAlgorithm
 from mmcompress.core.filters.unit import RANDOM
 from mmcompress.registry import MODELS
 
+from .diagnostics import figures
 from .mutator import LinearConvMutator
 from .op import LinearConv2d
 from .regularizer import correlation as correlation_loss
@@ -158,6 +161,10 @@ class LinearConv(FilterAlgorithm):
             sparsity=masked / sum(op.mask.numel() for op in sparse),
             threshold=sum(float(op.threshold) for op in sparse) / len(sparse),
         )
+
+    def diagnostics(self, dense: Mapping[str, Tensor] | None = None) -> list[Figure]:
+        """Correlations of the primary filters, and how sparse their combinations are."""
+        return [*super().diagnostics(dense), *figures(dict(self._layers()))]
 
     def _look(self) -> None:
         for op in self._sparse():

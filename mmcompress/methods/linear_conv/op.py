@@ -144,6 +144,11 @@ class LinearConv2d(FilterOp):
         self._kernel.forget()
         return super().train(mode)
 
+    @property
+    def rank(self) -> int:
+        """The number of primary filters."""
+        return len(self.primary)
+
     # Sparse combinations
 
     @property
