@@ -115,4 +115,8 @@ def build_model(cfg: Config) -> nn.Module:
                 f'{cfg.get("default_scope")!r} nor in mmcompress, where the nearest are '
                 f'{nearest(name.removeprefix("mmcompress."), ours)}'
             ) from error
+        argument = re.search(r"unexpected keyword argument '(\w+)'", first)
+        if argument and argument[1] in model_cfg:
+            others = [key for key in model_cfg if key not in (argument[1], 'type')]
+            first += f'; the keys of model are {", ".join(others)}'
         raise CompressionError(f'model: {type(error).__name__}: {first}') from error
