@@ -14,11 +14,19 @@ from torch import nn
 from mmcompress.core.base.algorithm import CompressionAlgorithm
 from mmcompress.core.base.budget import Budget
 from mmcompress.core.base.build import build_model
-from mmcompress.core.base.image_shape import count_budget_at_own_size, image_shape
+from mmcompress.core.base.image_shape import (
+    count_budget_at_own_size,
+    image_shape,
+    size_of_images,
+)
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
 from mmcompress.core.channels.solver import Solution, solve
 from mmcompress.core.errors import CompressionError
+<<<<<<< HEAD
 from mmcompress.latency.solve import solve_latency
+=======
+from mmcompress.core.probe.example import LikelyShape
+>>>>>>> reports
 
 from .launch import load_config
 from .planning import tell_plan, training_by_budget
@@ -36,8 +44,11 @@ def _dict_or_value(key: str, value: object) -> object:
         ) from None
 
 
-def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
-    """Build the model of the arguments; returns it and the budget that is left to solve.
+def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None, LikelyShape | None]:
+    """Build the model of the arguments.
+
+    Returns:
+        The model, the budget that is left to solve, and a batch of the config's images.
 
     Raises:
         CompressionError: If config or budget are wrong.
@@ -56,7 +67,8 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None]:
         budget = dataclasses.replace(budget, input_shape=_own_size(cfg))
     model = build_model(cfg)
     tell_plan(cfg, model, training_by_budget(args))
-    return model, budget
+    size = size_of_images(cfg)
+    return model, budget, None if size is None else LikelyShape((1, *size))
 
 
 def _own_size(cfg: Config) -> tuple[int, int, int] | None:
@@ -68,16 +80,28 @@ def _own_size(cfg: Config) -> tuple[int, int, int] | None:
 
 
 def template(
+<<<<<<< HEAD
     model: nn.Module, budget: Budget | None, args: argparse.Namespace
 ) -> tuple[dict, Solution | None]:
     """The units, as a mutator's config or as keep ratios; and what a budget came to."""
+=======
+    model: nn.Module, budget: Budget | None, images: LikelyShape | None, args: argparse.Namespace
+) -> dict:
+    """The units, in the shape of a mutator's config or as keep ratios."""
+>>>>>>> reports
     if isinstance(model, CompressionAlgorithm):
         mutator: Any = model.mutator
         if args.choice:
+<<<<<<< HEAD
             return mutator.choice_template, mutator.solution
         content = mutator.config_template(args.with_init_args, args.with_channel)
         return content, mutator.solution
     analysis = DependencyAnalyzer().analyze(model)
+=======
+            return mutator.choice_template
+        return mutator.config_template(args.with_init_args, args.with_channel)
+    analysis = DependencyAnalyzer(input_shape=images).analyze(model)
+>>>>>>> reports
     log_analysis(analysis)
     units, ratios = analysis.units, dict.fromkeys(analysis.units, 1.0)
     if not units:

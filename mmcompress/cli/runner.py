@@ -18,6 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmcompress.core.base.build import build_model
+from mmcompress.core.base.demo import images_of
+from mmcompress.core.base.image_shape import size_of_images
 from mmcompress.core.errors import CompressionError
 
 #: What mmengine needs for each phase: all of it, or nothing.
@@ -65,7 +67,8 @@ class ToolRunner(Runner):
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model, or return the one that was built before."""
         if self._built is None:
-            return super().build_model(model)
+            with images_of(size_of_images(self.cfg)):
+                return super().build_model(model)
         built, self._built = self._built, None
         return built.hand_over(self.logger)
 

@@ -92,3 +92,12 @@ def test_every_tool(tool: ModuleType, tmp_path: Path, method: str, demo: str, mo
     tool.succeed('export', *words)
     rows = json.loads(found.read_text())['report']
     assert [row['macs'] for row in rows] == [macs['dense'], flops['plan']['compact']['macs']]
+
+
+@pytest.mark.parametrize('task', ['faster-rcnn_r18', 'heatmap_r18', 'fcn_r18', 'resnet20'])
+def test_data_of_the_libraries(tool: ModuleType, task: str) -> None:
+    """A sample of the training data, with its labels, finds what a random batch does."""
+    config = f'configs/demo/dcff_{task}_digits.py'
+    option = ('--cfg-options', 'model.demo_inputs=dataloader')
+    on_data = json.loads(tool.succeed('get_channel_units', config, '--choice', *option))
+    assert on_data == json.loads(tool.succeed('get_channel_units', config, '--choice'))

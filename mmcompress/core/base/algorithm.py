@@ -21,8 +21,12 @@ from mmcompress.core.distillation.distiller import Distiller
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS
 
+<<<<<<< HEAD
 from .demo import demo_of
 from .figure import Figure
+=======
+from .demo import demo_of, likely_shape
+>>>>>>> reports
 from .mutator import Mutator
 from .op import Op
 from .pretrained import init_parts, is_pretrained
@@ -126,7 +130,10 @@ class CompressionAlgorithm(Transparent):
                 f'mutator_cfg.type is {mutator_cfg["type"]!r}; it has to be '
                 f'{self.mutator_type.__name__!r}'
             )
-        self.mutator.run_on(demo_of(demo_inputs, self.architecture))
+        demo = demo_of(demo_inputs, self.architecture)
+        if demo is None and self.mutator.demo is None:
+            demo = likely_shape()
+        self.mutator.run_on(demo)
         self.mutator.prepare_from_supernet(self.architecture, target_pruning_ratio, budget)
         self.loaded = False
         self._clock: Clock | None = None

@@ -87,12 +87,17 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         CompressionError: If the config is wrong.
     """
+    # Only here, for they import what builds architectures.
+    from .demo import images_of
+    from .image_shape import size_of_images
+
     # Some models write into their config while they are built.
     model_cfg = copy.deepcopy(dict(cfg.model))
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
-        return ROOT_MODELS.build(model_cfg)
+        with images_of(size_of_images(cfg)):
+            return ROOT_MODELS.build(model_cfg)
     except CompressionError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
@@ -110,4 +115,8 @@ def build_model(cfg: Config) -> nn.Module:
                 f'{cfg.get("default_scope")!r} nor in mmcompress, where the nearest are '
                 f'{nearest(name.removeprefix("mmcompress."), ours)}'
             ) from error
+        argument = re.search(r"unexpected keyword argument '(\w+)'", first)
+        if argument and argument[1] in model_cfg:
+            others = [key for key in model_cfg if key not in (argument[1], 'type')]
+            first += f'; the keys of model are {", ".join(others)}'
         raise CompressionError(f'model: {type(error).__name__}: {first}') from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.copying import copied
-from mmcompress.core.probe.example import BatchShape, Example
+from mmcompress.core.probe.example import BatchShape, Example, LikelyShape
 from mmcompress.core.probe.probe import seeded
 
 from .names import demo_shape, is_batch_shape
@@ -25,6 +27,30 @@ KEY = 'demo_inputs'
 #: The word for a batch of the config's own data, and the data it is taken from, likeliest first.
 DATALOADER = 'dataloader'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+#: Of the images of the config that is being built.
+_IMAGES: ContextVar[tuple[int, int, int] | None] = ContextVar('images', default=None)
+
+
+@contextmanager
+def images_of(shape: tuple[int, int, int] | None) -> Iterator[None]:
+    """Inside, algorithms that are given nothing to run on try images of this shape.
+
+    Args:
+        shape: ``(C, H, W)``, or ``None``.
+    """
+    before = _IMAGES.set(shape)
+    try:
+        yield
+    finally:
+        _IMAGES.reset(before)
+
+
+def likely_shape() -> LikelyShape | None:
+    """A batch of one image of the config that is being built."""
+    shape = _IMAGES.get()
+    return None if shape is None else LikelyShape((1, *shape))
 
 
 def demo_of(value: Any, model: nn.Module, key: str = KEY) -> BatchShape | Example | None:

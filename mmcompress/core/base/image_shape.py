@@ -61,6 +61,12 @@ def image_shape(cfg: Config, shape: Sequence[int] | None = None) -> tuple[int, i
     return (channels, *size)
 
 
+def size_of_images(cfg: Config) -> tuple[int, int, int] | None:
+    """``(C, H, W)`` of the images in the config's own pipelines, if they say."""
+    size = _size_in_config(cfg)
+    return None if size is None else (_channels_in_config(cfg), *size)
+
+
 def count_budget_at_own_size(cfg: Config) -> None:
     """Write down in a config with a budget at which image size MACs are counted.
 

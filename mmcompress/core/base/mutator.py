@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.plain import Layers
-from mmcompress.core.probe.example import BatchShape, Demo, Example
+from mmcompress.core.probe.example import BatchShape, Demo, Example, LikelyShape
+from mmcompress.registry import TASK_UTILS
 
 
 class Mutator(BaseModule, ABC):
@@ -72,7 +74,11 @@ class Mutator(BaseModule, ABC):
         """:attr:`parse_cfg` with what the model is run on."""
         if self._given is None:
             return self.parse_cfg
-        return dict(self.parse_cfg, input_shape=self._given)
+        kind: Any = TASK_UTILS.get(self.parse_cfg['type'])
+        insisted = not isinstance(self._given, LikelyShape)
+        if insisted or (kind and 'input_shape' in inspect.signature(kind).parameters):
+            return dict(self.parse_cfg, input_shape=self._given)
+        return self.parse_cfg
 
     @abstractmethod
     def prepare_from_supernet(

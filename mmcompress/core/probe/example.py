@@ -24,6 +24,10 @@ class BatchShape(tuple[int, ...]):
     key = 'input_shape'
 
 
+class LikelyShape(BatchShape):
+    """The shape that images of a config have: tried, and not insisted on."""
+
+
 class Example:
     """Inputs of a forward pass, on the CPU.
 

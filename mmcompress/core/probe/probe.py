@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,14 @@ from mmcompress.core.layers.copying import copied
 from mmcompress.core.layers.narrow import is_convolution, is_narrowable
 
 from .demo_inputs import demo_batch, fixed_size, forward_modes
-from .example import Demo, Example
+from .example import Demo, Example, LikelyShape
 from .trace import Recorder
 
 #: Sides, or heights and widths, tried in turn until the model's forward pass accepts one. Small
 #: first: the graph of channels does not depend on the size, the time does.
 SIDES = (64, 128, 224, 256, (256, 128), 512, 32)
+#: Pixels of images whose own size is tried in front of these; that of larger ones comes last.
+SMALL = 128 * 128
 
 
 @contextlib.contextmanager
@@ -161,7 +164,7 @@ class Probe:
             input_shape = input_shape.images.shape
         self.failures: list[str] = []
         self.reference: list[tuple[int, ...]] = []
-        for shape in [tuple(input_shape)] if input_shape else _shapes(model):
+        for shape in _worth_trying(model, input_shape):
             self.shape = tuple(shape)
             self._batches: dict[str, tuple[Any, Any]] = {}
             self.modes, self.unreached = self._find_modes(model)
@@ -173,7 +176,7 @@ class Probe:
                 f'them ({self.failures[0]}); give inputs that the model works on'
             )
         why = f'the forward pass of {type(model).__name__} accepts no demo batch '
-        if input_shape:
+        if input_shape and not isinstance(input_shape, LikelyShape):
             key = getattr(input_shape, 'key', 'input_shape')
             size = 'x'.join(map(str, input_shape))
             raise CompressionError(
@@ -306,6 +309,19 @@ def _convolves(module: nn.Module) -> bool:
     return is_convolution(module) or (
         hasattr(module, 'to_static') and hasattr(module, 'in_channels')
     )
+
+
+def _worth_trying(model: nn.Module, given: Sequence[int] | None) -> list[tuple[int, ...]]:
+    """The shape that is given, or several in the order in which they are tried."""
+    if not given:
+        return _shapes(model)
+    likely = tuple(given)
+    if not isinstance(given, LikelyShape):
+        return [likely]
+    # The graph of channels does not depend on the size, the time does.
+    small = math.prod(likely[2:]) <= SMALL
+    guesses = _shapes(model)
+    return list(dict.fromkeys([likely, *guesses] if small else [*guesses, likely]))
 
 
 def _shapes(model: nn.Module) -> list[tuple[int, ...]]:

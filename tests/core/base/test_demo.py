@@ -14,8 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 
 import mmcompress
 from mmcompress.core import CompressionError
+from mmcompress.core.base.build import build_model
 from mmcompress.core.base.demo import demo_of, name_dataloader
 from mmcompress.core.channels.analyzer import DependencyAnalyzer
+from mmcompress.core.export.export import compare
+from mmcompress.core.export.static import to_static
 from mmcompress.core.probe.example import Example
 
 
@@ -207,3 +210,33 @@ def test_the_word_dataloader_means_the_data_of_the_config():
     assert cfg.model.demo_inputs == LOADER
     with pytest.raises(CompressionError, match="model.demo_inputs is 'dataloader'"):
         name_dataloader(Config(dict(model=model)))
+
+
+@MODELS.register_module(force=True)
+class OneSize(BaseModel):
+    """Takes images of 40 x 40 alone."""
+
+    def __init__(self, data_preprocessor=None):
+        super().__init__(data_preprocessor)
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
+        self.head = nn.Linear(8 * 40 * 40, 2)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.head(self.backbone(inputs).flatten(1))
+
+
+@pytest.mark.parametrize('method', ['DCFF', 'FilterBasis'])
+def test_the_config_s_own_images_come_before_an_error(method):
+    """In the analysis, the rehearsal, and when an export is compared."""
+    model = dict(
+        type=f'mmcompress.{method}', architecture=dict(type='OneSize'), target_pruning_ratio=0.5
+    )
+    if method == 'FilterBasis':
+        model['mutator_cfg'] = dict(parse_cfg=dict(rule='stage', min_channels=1))
+    crop = dict(type='CenterCrop', crop_size=40)
+    cfg = Config(dict(model=model, test_dataloader=dict(dataset=dict(pipeline=[crop]))))
+    algorithm = build_model(cfg)
+    assert algorithm.mutator.units
+    assert compare(algorithm, to_static(algorithm))[0] < 1e-5
+    with pytest.raises(CompressionError, match='accepts no demo batch .* `demo_inputs`'):
+        MODELS.build(model)

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcompress.core import CompressionError
+from mmcompress.core.probe.example import LikelyShape
 from mmcompress.core.probe.probe import Probe, seeded, tensors_in, working_copy
 
 
@@ -166,3 +167,27 @@ def test_seeded_draws_the_same_and_puts_the_state_back(rng_state):
     with seeded():
         draw()
     assert torch.equal(torch.rand(5), outside)
+
+
+class Flat(nn.Module):
+    """Takes images of one size alone: everything is flattened in front of its last layer."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(8 * side * side, 2)
+
+    def forward(self, x):
+        return self.head(self.backbone(x).flatten(1))
+
+
+@pytest.mark.parametrize('side', [40, 200])
+def test_the_size_of_a_config_s_images_is_tried(side):
+    """Small ones first, large ones when nothing else will do; and nobody insists on it."""
+    model = working_copy(Flat(side))
+    with pytest.raises(CompressionError, match='accepts no demo batch'):
+        Probe(model)
+    assert Probe(model, LikelyShape((1, 3, side, side))).shape == (1, 3, side, side)
+    assert Probe(working_copy(Flat(64)), LikelyShape((1, 3, side, side))).shape == (1, 3, 64, 64)
+    with pytest.raises(CompressionError, match='accepts no demo batch .*; give `input_shape`'):
+        Probe(model, LikelyShape((1, 3, 90, 90)))
