@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_shape_argument(parser)
     parser.add_argument('--repeats', type=int, default=30, help='number of timed rounds')
+    parser.add_argument(
+        '--samples',
+        type=int,
+        default=4,
+        metavar='N',
+        help='show predictions on this many validation images (default 4; 0 for none)',
+    )
     add_json_argument(parser)
 
 
@@ -43,6 +50,8 @@ def main(args: argparse.Namespace) -> None:
     from .reporting import make_report, show
 
     check_count(args.repeats, '--repeats')
+    if args.samples:
+        check_count(args.samples, '--samples')
     with results_on_stdout():
         report = make_report(args)
     give_json(report, args.json)

@@ -23,7 +23,7 @@ from mmcompress.core.base.build import build_architecture, build_model
 from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError
-from mmcompress.core.export.checkpoint import load_checkpoint_file, load_into
+from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file, load_into
 from mmcompress.core.export.export import FILES, INT8_FILES, ONNX_FILE, dense_config
 from mmcompress.core.export.onnx import OnImages
 from mmcompress.core.export.static import dense_part, to_static
@@ -42,6 +42,7 @@ from mmcompress.report.table import print_table, progress_bar, wide_console
 from mmcompress.version import __version__
 
 from .launch import load_config
+from .report_samples import draw_samples, load_samples
 from .runner import ToolRunner
 
 TITLE = 'Compression report'
@@ -99,6 +100,8 @@ def make_report(args: argparse.Namespace) -> dict[str, Any]:
                 diagnose(row, networks)
             bar.advance(task)
     runs = time_all(runs, built, args.repeats)
+    if args.samples:
+        add_samples(runs, built, args.samples)
     report = dict(
         title=TITLE,
         made=f'mmcompress {__version__}, torch {torch.__version__}, {platform.machine()}, '
@@ -297,6 +300,42 @@ def time_group(
     time_files([row for row, _ in group], images, repeats)
 
 
+def add_samples(rows: list[dict[str, Any]], built: Sequence[Networks | None], count: int) -> None:
+    """Put predictions on some images into the rows of compact runs, those of the dense beside."""
+    # Rows of dense networks that no run has trained come first.
+    pairs = list(zip(rows[len(rows) - len(built) :], built, strict=True))
+    trained = {
+        networks.architecture: networks.dense
+        for _, networks in pairs
+        if networks is not None and networks.static is networks.dense
+    }
+    for row, networks in pairs:
+        if networks is None or networks.static in (None, networks.dense):
+            continue
+        dense = trained.get(networks.architecture) or started_from(networks)
+        models: dict[str, Any] = {} if dense is None else dict(dense=dense)
+        models['compact'] = networks.static
+        try:
+            batches, classes = load_samples(networks.cfg, count)
+            row['samples'] = draw_samples(batches, models, classes)
+        except Exception as error:  # whatever data and models of a user raise
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            row['notes'].append(f'No predictions are shown: {reason[:200]}')
+
+
+def started_from(networks: Networks) -> nn.Module | None:
+    """The dense network that a training began with, if its weights are still there."""
+    state = dense_start(networks.cfg)
+    if state is None:
+        return None
+    try:
+        check_fits(networks.dense, state, networks.cfg.load_from)
+    except CompressionError:
+        return None
+    networks.dense.load_state_dict(state)
+    return networks.dense
+
+
 def time_files(rows: list[dict[str, Any]], images: Any, repeats: int) -> None:
     """Time the ONNX files of exports, in the runtimes that are installed."""
     files = {
@@ -362,7 +401,7 @@ def write(report: dict[str, Any], out: Path) -> dict[str, Any]:
 
 
 def with_plain_figures(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The report with figures as dicts, each drawn to a PNG that its dict names."""
+    """The report with figures and samples as dicts, drawn to PNGs that the dicts name."""
 
     def plain(figures: Sequence[Any], prefix: str) -> list[dict[str, Any]]:
         found = []
@@ -372,10 +411,24 @@ def with_plain_figures(report: dict[str, Any], folder: Path) -> dict[str, Any]:
             found.append(dict(figure.as_dict(), png=f'{PICTURES}/{name}'))
         return found
 
-    runs = [
-        dict(run, figures=plain(run['figures'], f'{index}-{slug(run["name"])}-'))
-        for index, run in enumerate(report['runs'], 1)
-    ]
+    def pictures(samples: Sequence[Any], prefix: str) -> list[dict[str, Any]]:
+        found = []
+        for sample in samples:
+            panels = []
+            for said in sample['panels']:
+                name = f'{prefix}image-{sample["index"]}-{slug(said.name)}.png'
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(said.png)
+                panels.append(dict(name=said.name, text=said.text, png=f'{PICTURES}/{name}'))
+            found.append(dict(index=sample['index'], panels=panels))
+        return found
+
+    runs = []
+    for index, run in enumerate(report['runs'], 1):
+        prefix = f'{index}-{slug(run["name"])}-'
+        runs.append(dict(run, figures=plain(run['figures'], prefix)))
+        if 'samples' in run:
+            runs[-1]['samples'] = pictures(run['samples'], prefix)
     return dict(report, runs=runs, figures=plain(report['figures'], ''))
 
 

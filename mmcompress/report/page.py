@@ -224,6 +224,28 @@ def _run(index: int, run: dict[str, Any]) -> Html:
         [element('p', note) for note in run.get('notes', ())],
         figures_of(run.get('figures', ())),
         _layers(run.get('layers')),
+        _samples(run.get('samples')),
+    )
+
+
+def _samples(samples: list[dict[str, Any]] | None) -> Html | None:
+    """Predictions on images, those on one image beside each other."""
+    if not samples:
+        return None
+    rows = []
+    for sample in samples:
+        name = f'image {sample["index"]}'
+        pictures = [
+            element(
+                'figure',
+                picture(panel.png, f'{name}, {panel.name}: {panel.text}'),
+                element('figcaption', element('strong', panel.name), panel.text),
+            )
+            for panel in sample['panels']
+        ]
+        rows.append(element('div', pictures, class_='pair', role='group', aria_label=name))
+    return Html(
+        element('h3', 'Predictions on validation images') + element('div', rows, class_='pictures')
     )
 
 
