@@ -22,11 +22,8 @@ from mmcompress.core.base.image_shape import (
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
 from mmcompress.core.channels.solver import Solution, solve
 from mmcompress.core.errors import CompressionError
-<<<<<<< HEAD
-from mmcompress.latency.solve import solve_latency
-=======
 from mmcompress.core.probe.example import LikelyShape
->>>>>>> reports
+from mmcompress.latency.solve import solve_latency
 
 from .launch import load_config
 from .planning import tell_plan, training_by_budget
@@ -80,28 +77,16 @@ def _own_size(cfg: Config) -> tuple[int, int, int] | None:
 
 
 def template(
-<<<<<<< HEAD
-    model: nn.Module, budget: Budget | None, args: argparse.Namespace
+    model: nn.Module, budget: Budget | None, images: LikelyShape | None, args: argparse.Namespace
 ) -> tuple[dict, Solution | None]:
     """The units, as a mutator's config or as keep ratios; and what a budget came to."""
-=======
-    model: nn.Module, budget: Budget | None, images: LikelyShape | None, args: argparse.Namespace
-) -> dict:
-    """The units, in the shape of a mutator's config or as keep ratios."""
->>>>>>> reports
     if isinstance(model, CompressionAlgorithm):
         mutator: Any = model.mutator
         if args.choice:
-<<<<<<< HEAD
             return mutator.choice_template, mutator.solution
         content = mutator.config_template(args.with_init_args, args.with_channel)
         return content, mutator.solution
-    analysis = DependencyAnalyzer().analyze(model)
-=======
-            return mutator.choice_template
-        return mutator.config_template(args.with_init_args, args.with_channel)
     analysis = DependencyAnalyzer(input_shape=images).analyze(model)
->>>>>>> reports
     log_analysis(analysis)
     units, ratios = analysis.units, dict.fromkeys(analysis.units, 1.0)
     if not units:

@@ -21,12 +21,8 @@ from mmcompress.core.distillation.distiller import Distiller
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS
 
-<<<<<<< HEAD
-from .demo import demo_of
-from .figure import Figure
-=======
 from .demo import demo_of, likely_shape
->>>>>>> reports
+from .figure import Figure
 from .mutator import Mutator
 from .op import Op
 from .pretrained import init_parts, is_pretrained
