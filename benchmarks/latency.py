@@ -53,6 +53,8 @@ SHAPES = dict(
     fcn=(3, 128, 256),
     heatmap=(3, 256, 192),
 )
+#: What units are looked for in, where half of the MACs are not in the backbone.
+PARTS = dict(retinanet=['backbone', 'neck', 'bbox_head'], fcn=['backbone', 'decode_head'])
 RUNTIMES = ('torch-channels-last', 'onnxruntime', 'openvino')
 SPEED_RUNTIMES = ('torch', *RUNTIMES)
 SHARES = (0.8, 0.6, 0.4)
@@ -155,21 +157,22 @@ def networks(name: str) -> dict[str, Callable[[], nn.Module]]:
     """Compact networks of about half the MACs, by the name of their widths."""
     half = {'model.target_pruning_ratio': None, 'model.budget.macs': 0.5}
     free = {'model.mutator_cfg.channel_unit_cfg.default_args.divisor': 1}
-    # The residual streams stay dense, as in the papers.
-    inner = {'model.budget.max_ratio': 1.0}
+    if name in PARTS:
+        half['model.mutator_cfg.type'] = 'DCFFMutator'
+        half['model.mutator_cfg.parse_cfg.include'] = PARTS[name]
     unit = {
         'model.mutator_cfg.scope': 'unit',
         'model.target_pruning_ratio': None,
         'model.budget.macs': 0.5,
         'model.budget.divisor': 'auto',
     }
+    if name in PARTS:
+        unit['model.mutator_cfg.parse_cfg.include'] = PARTS[name]
     made: dict[str, Callable[[], nn.Module]] = {
         'DCFF, method file': lambda: _method(name, 'dcff_r50', {}),
         'DCFF, as published': lambda: _method(name, 'dcff_r50', free),
-        'DCFF, half': lambda: _method(
-            name, 'dcff', {**half, **inner, 'model.budget.divisor': 'auto'}
-        ),
-        'DCFF, half, divisor 1': lambda: _method(name, 'dcff', {**half, **inner}),
+        'DCFF, half': lambda: _method(name, 'dcff', {**half, 'model.budget.divisor': 'auto'}),
+        'DCFF, half, divisor 1': lambda: _method(name, 'dcff', half),
         'FCF (unit), half': lambda: _method(name, 'fcf_r50', unit),
         'filter basis, method file': lambda: _method(name, 'filter_basis_r50', {}),
     }

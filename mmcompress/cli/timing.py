@@ -21,7 +21,7 @@ from mmcompress.latency.search import LatencySolution
 from mmcompress.latency.solve import only_shapes, only_times, solve_latency
 from mmcompress.latency.table import cached
 from mmcompress.latency.time_layers import SCHEMA
-from mmcompress.report.table import print_table
+from mmcompress.report.table import print_table, wide_console
 
 #: Layers that a table on the terminal has, the slowest first.
 SHOWN = 20
@@ -106,6 +106,7 @@ def show_table(result: dict[str, Any]) -> None:
         ],
         title=f'{result["runtime"]}, {result["threads"]} threads, {size}: '
         f'{total:.4g} ms in layers that units reach',
+        console=wide_console(),
     )
     more = len(result['layers']) - SHOWN
     if more > 0:
