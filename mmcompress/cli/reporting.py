@@ -95,8 +95,9 @@ def make_report(args: argparse.Namespace) -> dict[str, Any]:
             bar.advance(task)
         task = bar.add_task('measuring', total=len(found))
         for row, networks in zip(runs, built, strict=True):
+            row['metric'] = last_metric(row, networks, metric)
             if networks is not None:
-                measure(row, networks, metric)
+                measure(row, networks)
                 diagnose(row, networks)
             bar.advance(task)
     runs = time_all(runs, built, args.repeats)
@@ -162,17 +163,24 @@ def build(run: Run, row: dict[str, Any], shape: Sequence[int] | None) -> Network
     return Networks(cfg, sizes, dense.eval(), static and static.eval(), algorithm)
 
 
-def measure(row: dict[str, Any], networks: Networks, metric: str | None) -> None:
+def last_metric(
+    row: dict[str, Any], networks: Networks | None, metric: str | None
+) -> dict[str, Any] | None:
+    """The metric of the last evaluation of a run, with its interval; None where there is none."""
+    last = ((row['history'] or {}).get('metrics') or {}).get(metric)
+    if not last:
+        return None
+    value = last['y'][-1]
+    images = None if networks is None else images_in(networks.cfg)
+    ends = interval(str(metric), value, images)
+    return dict(name=metric, value=value, interval=ends, images=images)
+
+
+def measure(row: dict[str, Any], networks: Networks) -> None:
     """Put the figures of a run's networks into its row."""
     dense = count('dense', networks.dense, networks.shape)
     row['shape'] = list(networks.shape)
     row['dense'] = {key: dense[key] for key in ('params', 'macs')}
-    last = ((row['history'] or {}).get('metrics') or {}).get(metric)
-    if last:
-        value = last['y'][-1]
-        images = images_in(networks.cfg)
-        ends = interval(str(metric), value, images)
-        row['metric'] = dict(name=metric, value=value, interval=ends, images=images)
     if networks.static is None:
         return
     compact = count('compact', networks.static, networks.shape)

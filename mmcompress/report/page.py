@@ -30,7 +30,8 @@ ul { padding-left: 1.25rem; margin: .5rem 0; }
 code { font-size: .9em; }
 nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; list-style: none; }
 .wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal;
+  font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .25rem 0; }
 th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--grid); vertical-align: top; }
@@ -219,7 +220,7 @@ def _run(index: int, run: dict[str, Any]) -> Html:
     return element(
         'section',
         element('h2', run['name'], id=f'run-{index}'),
-        element('p', run['method']),
+        element('p', f'Method: {run["method"]}.'),
         element('ul', [element('li', f'{key}: ', element('code', value)) for key, value in facts]),
         [element('p', note) for note in run.get('notes', ())],
         figures_of(run.get('figures', ())),
