@@ -18,7 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mmcompress.core.base.build import whole_architecture
+from mmcompress.core.base.parts import whole_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.report.table import markdown_table
 

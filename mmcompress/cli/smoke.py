@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmcompress.core.base.build import whole_architecture
+from mmcompress.core.base.parts import whole_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.datasets import lookalikes
 

@@ -13,7 +13,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from torch import nn
 
-from mmcompress.core.base.build import build_model, whole_architecture
+from mmcompress.core.base.build import build_model
+from mmcompress.core.base.parts import whole_architecture
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file
 from mmcompress.core.export.onnx_predictor import OnnxPredictor

@@ -16,7 +16,8 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmcompress.core.base.build import build_architecture, merged
+from mmcompress.core.base.build import build_architecture
+from mmcompress.core.base.parts import merged
 from mmcompress.core.distillation.distiller import Distiller
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.registry import MODELS

@@ -14,6 +14,9 @@ from torch import nn
 from mmcompress.core.errors import CompressionError, first_line, nearest
 from mmcompress.registry import MODELS
 
+from .demo import images_of
+from .image_shape import size_of_images
+
 
 def build_architecture(config: dict, data_preprocessor: dict | None = None) -> BaseModel:
     """Build the model to be compressed.
@@ -42,33 +45,6 @@ def build_architecture(config: dict, data_preprocessor: dict | None = None) -> B
     return MODELS.build(config)
 
 
-#: Keys that an algorithm's config and that of its architecture may both have.
-COMMON = ('type', '_scope_', 'init_cfg', 'data_preprocessor')
-
-
-def whole_architecture(model: dict) -> dict:
-    """The config of the architecture inside that of an algorithm, as a copy.
-
-    A child config, or an option of the command line, may change a part of the architecture as it
-    would in the dense config: ``model=dict(head=dict(num_classes=5))``.
-
-    Args:
-        model: The config of an algorithm.
-    """
-    architecture = copy.deepcopy(model['architecture'])
-    parts = {k: v for k, v in model.items() if k in architecture and k not in COMMON}
-    return merged(architecture, parts)
-
-
-def merged(architecture: dict, parts: dict) -> dict:
-    """A config with parts changed as mmengine merges a child config into its base."""
-    if not parts:
-        return architecture
-    cfg = Config(dict(model=architecture))
-    cfg.merge_from_dict(dict(model=parts))
-    return cfg.model
-
-
 def init_scope(cfg: Config) -> None:
     """Make the config's default scope the current one.
 
@@ -87,10 +63,6 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         CompressionError: If the config is wrong.
     """
-    # Only here, for they import what builds architectures.
-    from .demo import images_of
-    from .image_shape import size_of_images
-
     # Some models write into their config while they are built.
     model_cfg = copy.deepcopy(dict(cfg.model))
     if cfg.get('data_preprocessor') is not None:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.probe.demo_inputs import SIZES
 
-from .build import whole_architecture
+from .parts import whole_architecture
 
 #: Data sets of images of one size, which no transform says.
 SIDES = dict(DigitsClassification=32, CIFAR10=32, CIFAR100=32, SVHN=32)

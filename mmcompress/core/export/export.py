@@ -17,8 +17,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from mmcompress.core.base.algorithm import CompressionAlgorithm
-from mmcompress.core.base.build import build_architecture, whole_architecture
+from mmcompress.core.base.build import build_architecture
 from mmcompress.core.base.op import Op
+from mmcompress.core.base.parts import whole_architecture
 from mmcompress.core.checks import one_of
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.layers.copying import copied
