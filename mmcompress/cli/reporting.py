@@ -19,7 +19,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmcompress.core.base.algorithm import INNER, PROGRESS, CompressionAlgorithm
-from mmcompress.core.base.build import build_architecture, build_model
+from mmcompress.core.base.build import build_architecture, build_model, init_scope
 from mmcompress.core.base.image_shape import image_shape
 from mmcompress.core.checks import check_installed
 from mmcompress.core.errors import CompressionError
@@ -94,11 +94,10 @@ def make_report(args: argparse.Namespace) -> dict[str, Any]:
             built.append(build_or_say_why(run, row, args.shape))
             bar.advance(task)
         task = bar.add_task('measuring', total=len(found))
-        for row, networks in zip(runs, built, strict=True):
+        for index, (row, networks) in enumerate(zip(runs, built, strict=True)):
             row['metric'] = last_metric(row, networks, metric)
-            if networks is not None:
-                measure(row, networks)
-                diagnose(row, networks)
+            if networks is not None and not measure_or_say_why(row, networks):
+                built[index] = None
             bar.advance(task)
     runs = time_all(runs, built, args.repeats)
     if args.samples:
@@ -166,14 +165,25 @@ def build(run: Run, row: dict[str, Any], shape: Sequence[int] | None) -> Network
 def last_metric(
     row: dict[str, Any], networks: Networks | None, metric: str | None
 ) -> dict[str, Any] | None:
-    """The metric of the last evaluation of a run, with its interval; None where there is none."""
-    last = ((row['history'] or {}).get('metrics') or {}).get(metric)
-    if not last:
+    """The metric of a run's last evaluation, with its interval; another one where it lacks it."""
+    found = (row['history'] or {}).get('metrics') or {}
+    if not found:
         return None
-    value = last['y'][-1]
+    name = str(metric if metric in found else next(iter(found)))
+    value = found[name]['y'][-1]
     images = None if networks is None else images_in(networks.cfg)
-    ends = interval(str(metric), value, images)
-    return dict(name=metric, value=value, interval=ends, images=images)
+    return dict(name=name, value=value, interval=interval(name, value, images), images=images)
+
+
+def measure_or_say_why(row: dict[str, Any], networks: Networks) -> bool:
+    """Measure the networks of a run; False, and a note in its row, where they don't run."""
+    try:
+        measure(row, networks)
+    except CompressionError as error:
+        row['notes'].append(f'Not measured: {error}')
+        return False
+    diagnose(row, networks)
+    return True
 
 
 def measure(row: dict[str, Any], networks: Networks) -> None:
@@ -218,6 +228,7 @@ def images_in(cfg: Config) -> int | None:
     loader = cfg.get('val_dataloader')
     if not loader:
         return None
+    init_scope(cfg)
     try:
         built = ToolRunner.build_dataloader(
             dict(loader, num_workers=0, persistent_workers=False), seed=0
@@ -323,6 +334,7 @@ def add_samples(rows: list[dict[str, Any]], built: Sequence[Networks | None], co
         dense = trained.get(networks.architecture) or started_from(networks)
         models: dict[str, Any] = {} if dense is None else dict(dense=dense)
         models['compact'] = networks.static
+        init_scope(networks.cfg)
         try:
             batches, classes = load_samples(networks.cfg, count)
             row['samples'] = draw_samples(batches, models, classes)
@@ -447,22 +459,22 @@ def slug(name: str) -> str:
 
 def show(report: dict[str, Any], out: str | None) -> None:
     """Print what the page says in one line a run, and where it is."""
-    metric = report['metric']
-    rows = [
-        {
-            'run': run['name'],
-            'method': run['method'],
-            **({str(metric): run['metric']['value'] if run.get('metric') else None}),
-            'params': run.get('stored_params'),
-            'macs': run.get('macs'),
-            'bytes': run.get('file_bytes'),
-            'ms': run.get('latency_ms'),
-        }
-        for run in report['runs']
-    ]
-    if metric is None:
-        for row in rows:
-            row.pop('None')
+    names = {run['metric']['name'] for run in report['runs'] if run.get('metric')}
+    rows = []
+    for run in report['runs']:
+        found = run.get('metric') or {}
+        row = dict(run=run['name'], method=run['method'])
+        if len(names) == 1:
+            row[next(iter(names))] = found.get('value')
+        elif names:
+            row |= dict(metric=found.get('name'), value=found.get('value'))
+        row |= dict(
+            params=run.get('stored_params'),
+            macs=run.get('macs'),
+            bytes=run.get('file_bytes'),
+            ms=run.get('latency_ms'),
+        )
+        rows.append(row)
     print_table(rows, title=report['title'], console=wide_console())
     for run in report['runs']:
         for note in run['notes']:

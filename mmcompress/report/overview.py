@@ -120,7 +120,9 @@ def trade_offs(runs: Sequence[dict[str, Any]], metric: str | None) -> list[Figur
     """Figures of the metric against each cost, with the Pareto front."""
     figures = []
     for key, (title, axis, unit) in COSTS.items():
-        known = [run for run in runs if run.get(key) and run.get('metric')]
+        known = [
+            run for run in runs if run.get(key) and (run.get('metric') or {}).get('name') == metric
+        ]
         if len(known) < 2:
             continue
         points = [(run[key] / unit, run['metric']['value']) for run in known]

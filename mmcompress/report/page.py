@@ -139,7 +139,7 @@ def summary_table(report: dict[str, Any]) -> tuple[list[list[Any]], list[Any]]:
     rows = []
     for run in runs:
         row = [run['name'], run['method']]
-        row += [_metric(run.get('metric'))] if metric else []
+        row += [_metric(run.get('metric'), metric)] if metric else []
         row += [
             _share('stored_params', run.get('stored_params'), run.get('dense', {}).get('params')),
             _share('params', run.get('params'), run.get('dense', {}).get('params')),
@@ -152,14 +152,17 @@ def summary_table(report: dict[str, Any]) -> tuple[list[list[Any]], list[Any]]:
     return rows, head
 
 
-def _metric(metric: dict[str, Any] | None) -> Any:
-    if metric is None:
+def _metric(found: dict[str, Any] | None, column: str) -> Any:
+    """A metric with its interval, and its name where that isn't the column's."""
+    if found is None:
         return NOTHING
-    shown = format_value('', float(metric['value']))
-    if not metric['interval']:
-        return shown
-    low, high = metric['interval']
-    return [shown, element('small', f'{low:.4g} to {high:.4g}')]
+    parts: list[Any] = [format_value('', float(found['value']))]
+    if found['interval']:
+        low, high = found['interval']
+        parts.append(element('small', f'{low:.4g} to {high:.4g}'))
+    if found['name'] != column:
+        parts.append(element('small', found['name']))
+    return parts
 
 
 def _share(column: str, value: int | None, dense: int | None) -> Any:
@@ -173,7 +176,8 @@ def _share(column: str, value: int | None, dense: int | None) -> Any:
 def _latency(time: dict[str, float] | None) -> Any:
     if time is None:
         return NOTHING
-    shown = f'{time["ms"]:.3g} ± {time["iqr_ms"]:.1g} ms'
+    spread = float(f'{time["iqr_ms"]:.1g}')
+    shown = f'{time["ms"]:.3g} ± {spread:g} ms'
     if time.get('ratio') is None:
         return shown
     return [shown, element('small', ratio(time['ratio'], time['ratio_iqr']))]

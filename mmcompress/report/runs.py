@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmcompress.core.base.units_file import load_json
 from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.export import FILES
@@ -243,13 +244,23 @@ def read_run(run: Run) -> dict[str, Any]:
 
 
 def method_of(run: Run) -> str:
-    """The algorithm that was trained, by the name of its class; ``'dense'`` without one."""
+    """The algorithm that was trained, by the name of its class; ``'dense'`` without one.
+
+    Raises:
+        CompressionError: If the file that says so is damaged.
+    """
     if run.export is not None:
-        subnet = json.loads((run.export / FILES[2]).read_text(encoding='utf-8'))
+        subnet = load_json(run.export / FILES[2], 'work_dir', verb='export')
         return str(subnet.get('method', 'dense'))
     if run.config is None:
         return 'dense'
-    model = Config.fromfile(run.config, import_custom_modules=False).get('model', {})
+    try:
+        model = Config.fromfile(run.config, import_custom_modules=False).get('model', {})
+    except Exception as error:  # configs are programs
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise CompressionError(
+            f'work_dir: {str(run.config)!r} cannot be read: {reason[:200]}'
+        ) from None
     return str(model['type']).rpartition('.')[2] if 'architecture' in model else 'dense'
 
 

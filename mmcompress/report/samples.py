@@ -129,9 +129,18 @@ def _detected(name: str, image: Tensor, sample: Any, instances: Any, classes: An
         color = PALETTE[labels[i] % len(PALETTE)]
         left, top, right, bottom = (boxes[i] * factor).tolist()
         draw.rectangle(sorted_box(left, top, right, bottom), outline=color, width=2)
-        draw.text((left + 3, top + 1), _class(labels[i], classes), fill=color, stroke_width=0)
+        _tag(draw, left, top, _class(labels[i], classes), color)
     found = [_class(labels[i], classes) for i in kept]
     return Panel(name, f'{len(kept)} boxes: {", ".join(found)}' if kept else 'no box', _png(shown))
+
+
+def _tag(
+    draw: ImageDraw.ImageDraw, left: float, top: float, text: str, color: tuple[int, int, int]
+) -> None:
+    """A name on a ground of its colour, in the upper left corner of a box."""
+    draw.rectangle(draw.textbbox((left + 2, top + 1), text), fill=color)
+    light = sum(color) > 380
+    draw.text((left + 2, top + 1), text, fill=(0, 0, 0) if light else (255, 255, 255))
 
 
 def sorted_box(left: float, top: float, right: float, bottom: float) -> list[float]:

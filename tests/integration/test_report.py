@@ -145,6 +145,13 @@ def test_a_run_that_cannot_be_built(call, work: Path, tmp_path: Path) -> None:
     assert other['macs'] > 0
 
 
+def test_an_image_that_the_network_cannot_take(call, work: Path, tmp_path: Path) -> None:
+    words = (work / 'dense', '-o', tmp_path / 'out', '--shape', 1, '--repeats', 2, '--json')
+    (run,) = json.loads(call('report', *words))['runs']
+    assert '--shape' in run['notes'][0]
+    assert 'macs' not in run
+
+
 def test_nothing_is_written_where_a_log_is_damaged(call, work: Path, tmp_path: Path) -> None:
     shutil.copytree(work / 'dense', tmp_path / 'run')
     next((tmp_path / 'run').glob('*/vis_data/scalars.json')).write_text('{"iter": 1\n')

@@ -54,7 +54,7 @@ def whole_page(tmp_path_factory):
         method='Some',
         folder='/somewhere/' + 'deep/' * 40,
         history=dict(seconds=90.0),
-        metric=dict(value=91.25, interval=(90.0, 92.5)),
+        metric=dict(name='top1', value=91.25, interval=(90.0, 92.5)),
         dense=dict(params=200, macs=4000),
         stored_params=100,
         params=150,

@@ -60,7 +60,7 @@ def run(name, value, macs, ends=None, trained=True):
         name=name,
         history=history if trained else None,
         macs=macs,
-        metric=dict(value=value, interval=ends) if trained else None,
+        metric=dict(name='top1', value=value, interval=ends) if trained else None,
     )
 
 

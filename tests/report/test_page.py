@@ -56,7 +56,7 @@ def report(name='slim', **more):
         folder=name,
         config=name,
         history=dict(seconds=90.0),
-        metric=dict(value=91.25, interval=(90.0, 92.5)),
+        metric=dict(name=name, value=91.25, interval=(90.0, 92.5)),
         dense=dict(params=200, macs=4000),
         stored_params=100,
         params=150,
@@ -66,7 +66,8 @@ def report(name='slim', **more):
         notes=[name],
         figures=figures,
     )
-    other = dict(name='dense', method='dense', history=None)
+    own = dict(name='another', value=0.5, interval=None)
+    other = dict(name='dense', method='dense', history=None, metric=own)
     return dict(
         title=name, made=name, metric=name, notes=[name], runs=[run, other], figures=figures, **more
     )
@@ -99,7 +100,9 @@ def test_the_table_over_all_runs():
         'slim', 'Some', '91.25 90 to 92.5', '100 50 % of dense', '150 75 % of dense',
         '1.00k 25 % of dense', '12.3 kB', '2 ± 0.1 ms 50 % of dense', '1 min 30 s',
     ]  # fmt: skip
-    assert rows[1][2:] == ['-'] * 7
+    # It has another metric than the column.
+    assert rows[1][2] == ['0.5', '<small>another</small>']
+    assert rows[1][3:] == ['-'] * 6
     assert len(rows[1]) == len(head)
 
 

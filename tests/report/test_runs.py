@@ -116,6 +116,17 @@ def test_a_plain_network(tmp_path):
     assert read['file_bytes'] is None
 
 
+def test_damaged_files(tmp_path):
+    export(tmp_path / 'a')
+    (tmp_path / 'a' / 'fix_subnet.json').write_text('{')
+    with pytest.raises(CompressionError, match='work_dir: .*fix_subnet.json'):
+        read_run(*find_runs([tmp_path]))
+    write(tmp_path / 'b', ROWS)
+    (tmp_path / 'b' / 'net.py').write_text('model = nothing')
+    with pytest.raises(CompressionError, match=r'work_dir: .*net.py.*nothing'):
+        read_run(*find_runs([tmp_path / 'b']))
+
+
 def test_stages_and_names(tmp_path):
     for name in ('dense', 'slim/one', 'slim/two'):
         write(tmp_path / name, ROWS)
