@@ -257,7 +257,17 @@ def show(rows: Rows) -> None:
     """The tables in Markdown."""
     print(
         markdown_table(
-            ['model', 'runtime', 'asked', 'predicted', 'measured', 'MACs', 'multiples of', 's'],
+            [
+                'model',
+                'runtime',
+                'asked',
+                'predicted',
+                'measured',
+                'MACs',
+                'time saved / MACs saved',
+                'multiples of',
+                's',
+            ],
             [
                 [
                     row['model'],
@@ -266,6 +276,7 @@ def show(rows: Rows) -> None:
                     f'{row["predicted"]:.3f}',
                     f'{row["measured"]:.3f} ± {row["spread"]:.3f}',
                     f'{row["macs"]:.3f}',
+                    f'{(1 - row["measured"]) / (1 - row["macs"]):.2f}',
                     row['divisor'],
                     f'{row["seconds"]:.0f}',
                 ]
