@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import math
@@ -297,7 +296,15 @@ def cached(runtime: str, threads: int) -> TimeTable:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Inside, no other process of this user measures: it would spoil both."""
+    """Inside, no other process of this user measures: it would spoil both.
+
+    Where there are no locks of files, as on Windows, nobody waits.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / 'lock', 'w') as file:

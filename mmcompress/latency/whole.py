@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmcompress.core.checks import check_installed
+from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.onnx import PACKAGES, export_onnx
 from mmcompress.core.export.sessions import openvino_session, session
 from mmcompress.core.probe.demo_inputs import demo_batch
@@ -36,8 +37,13 @@ def check_runtime(runtime: str, key: str) -> None:
     """See that this machine has what a runtime needs.
 
     Raises:
-        CompressionError: If it lacks a package.
+        CompressionError: If it lacks a package, or PyTorch a kernel.
     """
+    if runtime == 'compile' and not hasattr(torch.ops.mkldnn, '_convolution_pointwise'):
+        raise CompressionError(
+            f'{key}: this PyTorch, {torch.__version__}, has no convolutions of oneDNN for '
+            "torch.compile; choose 'torch'"
+        )
     if runtime in SESSIONS:
         check_installed([*PACKAGES, *(['openvino'] if runtime == 'openvino' else [])], key)
 
