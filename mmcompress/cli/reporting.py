@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -33,7 +34,7 @@ from mmcompress.report.latency import compare_latency
 from mmcompress.report.layer_table import add_times, layer_figures, layers_before_and_after
 from mmcompress.report.models import report as count
 from mmcompress.report.onnx_files import RUNTIMES, compare_files
-from mmcompress.report.overview import curves, interval, trade_offs
+from mmcompress.report.overview import curves, interval, loss_parts, trade_offs
 from mmcompress.report.page import page
 from mmcompress.report.progress import progress_figures, read_progress
 from mmcompress.report.runs import Run, find_runs, main_metric, read_run
@@ -207,6 +208,7 @@ def measure(row: dict[str, Any], networks: Networks) -> None:
 
 def diagnose(row: dict[str, Any], networks: Networks) -> None:
     """Put the figures of the method itself into a run's row."""
+    row['figures'] += loss_parts(row)
     if any(Path(row['folder']).glob(f'*/{PROGRESS}')):
         row['figures'] += progress_figures(read_progress(row['folder']))
     if networks.algorithm is not None:
@@ -409,8 +411,8 @@ def write(report: dict[str, Any], out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         stage = Path(scratch)
         (stage / PAGE).write_text(page(report), encoding='utf-8')
-        plain = with_plain_figures(report, stage / PICTURES)
-        text = json.dumps(plain, indent=1, default=float)
+        plain = finite(with_plain_figures(report, stage / PICTURES))
+        text = json.dumps(plain, indent=1, allow_nan=False)
         (stage / JSON).write_text(text + '\n', encoding='utf-8')
         (out / PICTURES).mkdir(parents=True, exist_ok=True)
         for old in (out / PICTURES).glob('*.png'):
@@ -450,6 +452,18 @@ def with_plain_figures(report: dict[str, Any], folder: Path) -> dict[str, Any]:
         if 'samples' in run:
             runs[-1]['samples'] = pictures(run['samples'], prefix)
     return dict(report, runs=runs, figures=plain(report['figures'], ''))
+
+
+def finite(value: Any) -> Any:
+    """The same in types that JSON has; numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, (str, bool, int, type(None))):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def slug(name: str) -> str:

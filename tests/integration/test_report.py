@@ -145,6 +145,18 @@ def test_a_run_that_cannot_be_built(call, work: Path, tmp_path: Path) -> None:
     assert other['macs'] > 0
 
 
+def test_a_training_that_diverged(call, work: Path, tmp_path: Path) -> None:
+    """JSON has no NaN."""
+    shutil.copytree(work / 'dense', tmp_path / 'run')
+    log = next((tmp_path / 'run').glob('*/vis_data/scalars.json'))
+    log.write_text(re.sub(r'"loss": [^,}]*', '"loss": NaN', log.read_text()))
+    words = (tmp_path / 'run', '-o', tmp_path / 'out', '--repeats', 2)
+    call('report', *words)
+    text = (tmp_path / 'out' / 'report.json').read_text()
+    report = json.loads(text, parse_constant=pytest.fail)
+    assert set(report['runs'][0]['history']['losses']['loss']['y']) == {None}
+
+
 def test_an_image_that_the_network_cannot_take(call, work: Path, tmp_path: Path) -> None:
     words = (work / 'dense', '-o', tmp_path / 'out', '--shape', 1, '--repeats', 2, '--json')
     (run,) = json.loads(call('report', *words))['runs']

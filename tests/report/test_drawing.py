@@ -1,5 +1,6 @@
 """report/drawing.py: figures as PNG, and as SVG without colours of its own."""
 
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -68,6 +69,16 @@ def test_names_are_text_and_stay_as_they_are():
 def test_many_series_share_one_entry_of_the_legend():
     names = [f'layer{i}' for i in range(MOST_NAMED + 1)]
     assert f'{MOST_NAMED + 1} layers' in svg(figure('lines', names=names))
+
+
+@pytest.mark.parametrize('log', [False, True])
+@pytest.mark.parametrize(
+    'values', [[1.0, math.nan, 2.0], [math.nan] * 3, [0.0, 0.0, -1.0], [math.inf] * 3]
+)
+def test_numbers_of_a_training_that_diverged(values, log, tmp_path):
+    drawn = Figure('some', 'Some', 'lines', 'x', 'y', [Series('a', [1, 2, 3], values)], log=log)
+    png(drawn, tmp_path / 'some.png')
+    ET.fromstring(svg(drawn))
 
 
 def test_an_unknown_kind():
