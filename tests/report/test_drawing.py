@@ -81,11 +81,6 @@ def test_numbers_of_a_training_that_diverged(values, log, tmp_path):
     ET.fromstring(svg(drawn))
 
 
-def test_an_unknown_kind():
-    with pytest.raises(ValueError, match='pie'):
-        Figure('some', 'Some', 'pie', '', '')
-
-
 def test_a_front(tmp_path):
     drawn = figure('points', front=Series('the front', [1, 2], [3, 4]))
     assert 'the front' in svg(drawn)
