@@ -26,7 +26,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file, load_into
 from mmcompress.core.export.export import FILES, INT8_FILES, ONNX_FILE, dense_config
 from mmcompress.core.export.onnx import OnImages
-from mmcompress.core.export.static import dense_part, to_static
+from mmcompress.core.export.static import dense_part, is_sub_model, to_static
 from mmcompress.core.probe.demo_inputs import demo_batch
 from mmcompress.core.probe.probe import seeded
 from mmcompress.report.drawing import png
@@ -155,8 +155,10 @@ def build(run: Run, row: dict[str, Any], shape: Sequence[int] | None) -> Network
     preprocessor = cfg.get('data_preprocessor')
     if 'architecture' in cfg.model:
         dense = build_architecture(dense_config(cfg), preprocessor)
-    elif run.config is None:
+    elif is_sub_model(cfg.model):
+        # An export, alone or trained on.
         dense = build_architecture(dense_part(cfg.model), preprocessor)
+        static = static or model
     else:
         dense = model or build_model(cfg)
         static = model
@@ -220,7 +222,10 @@ def dense_start(cfg: Config) -> dict[str, Any] | None:
     path = cfg.get('load_from')
     if not path or not Path(path).is_file():
         return None
-    state = load_checkpoint_file(path)['state_dict']
+    try:
+        state = load_checkpoint_file(path)['state_dict']
+    except CompressionError:
+        return None  # it is another file by now
     inner = any(key.startswith(INNER) for key in state)
     return None if inner else state
 
@@ -309,16 +314,21 @@ def time_group(
             )
             add_times(row['layers'], calls[''], calls[row['name']], images, repeats)
             row['figures'] += layer_figures(row['layers'])
-    for row in (dense, *(row for row, _ in group)):
-        is_dense = row['method'] == 'dense'
-        time = times.get('' if is_dense else row['name'])
-        if time is not None:
-            found = dict(ms=time['median_ms'], iqr_ms=time['iqr_ms'])
-            if not is_dense:
-                found |= dict(ratio=time['ratio'], ratio_iqr=time['ratio_iqr'])
-            row['latency'] = dict(torch=found)
-            row['latency_ms'] = time['median_ms']
+    put_time(dense, times[''], is_dense=True)
+    for row, networks in group:
+        if networks.static is not None:
+            is_dense = networks.static is networks.dense
+            put_time(row, times['' if is_dense else row['name']], is_dense)
     time_files([row for row, _ in group], images, repeats)
+
+
+def put_time(row: dict[str, Any], time: dict[str, Any], is_dense: bool) -> None:
+    """Put the time in torch into a row; that of a compact network with its share of the dense."""
+    found = dict(ms=time['median_ms'], iqr_ms=time['iqr_ms'])
+    if not is_dense:
+        found |= dict(ratio=time['ratio'], ratio_iqr=time['ratio_iqr'])
+    row['latency'] = dict(torch=found)
+    row['latency_ms'] = time['median_ms']
 
 
 def add_samples(rows: list[dict[str, Any]], built: Sequence[Networks | None], count: int) -> None:

@@ -14,6 +14,7 @@ from mmcompress.core.base.units_file import load_json
 from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.export import FILES
+from mmcompress.core.export.static import contents_of
 
 #: The file that mmengine's visualizer writes, below the work dir.
 SCALARS = '*/vis_data/scalars.json'
@@ -271,6 +272,9 @@ def method_of(run: Run) -> str:
         raise CompressionError(
             f'work_dir: {str(run.config)!r} cannot be read: {reason[:200]}'
         ) from None
+    if 'fix_subnet' in model:
+        # An exported network that was trained on.
+        return str(contents_of(model['fix_subnet']).get('method', 'dense'))
     return str(model['type']).rpartition('.')[2] if 'architecture' in model else 'dense'
 
 

@@ -115,6 +115,22 @@ def test_an_export_that_was_moved(tool: ModuleType, work: Path, tmp_path: Path) 
     assert not (tmp_path / 'out' / 'figures' / 'old.png').exists()
 
 
+def test_an_export_that_was_trained_on(tool: ModuleType, work: Path, tmp_path: Path) -> None:
+    """It is no dense network."""
+    exported = work / '<b>&slim' / 'export'
+    tool.succeed(
+        'train', exported / 'compact.py', '--work-dir', tmp_path / 'more',
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=128',
+        'val_dataloader.dataset.indices=50', f'load_from={exported / "compact.pth"}',
+    )  # fmt: skip
+    words = ('report', tmp_path / 'more', '-o', tmp_path / 'out', '--repeats', 2, '--json')
+    dense, more = json.loads(tool.succeed(*words))['runs']
+    assert (dense['method'], dense['history']) == ('dense', None)
+    assert more['method'] != 'dense'
+    assert more['macs'] < dense['macs'] == more['dense']['macs']
+    assert [p['name'] for p in more['samples'][0]['panels']] == ['ground truth', 'compact']
+
+
 @pytest.mark.parametrize(
     ('words', 'key'),
     [
