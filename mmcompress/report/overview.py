@@ -163,5 +163,5 @@ def _ends(interval: Sequence[float] | None) -> tuple[list[float] | None, list[fl
 
 def _has(run: dict[str, Any], metric: str | None) -> bool:
     """Whether a run has a value of a metric; one of a training that diverged is none."""
-    found = run.get('metric') or {}
-    return found.get('name') == metric and math.isfinite(found['value'])
+    found = run.get('metric')
+    return found is not None and found['name'] == metric and math.isfinite(found['value'])

@@ -172,8 +172,8 @@ def _run(name: str, folder: Path, export: Path | None) -> Run:
     if not _trained(folder):
         return Run(name, folder, export=export)
     configs = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    # An export may be in the same folder.
-    configs = [path for path in configs if path.name != FILES[1]]
+    if is_export(folder):  # which has a config of its own
+        configs = [path for path in configs if path.name != FILES[1]]
     return Run(name, folder, configs[-1] if configs else None, _last_checkpoint(folder), export)
 
 

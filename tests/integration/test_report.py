@@ -174,7 +174,7 @@ def test_a_training_that_diverged(call, work: Path, tmp_path: Path) -> None:
 
 
 def test_an_image_that_the_network_cannot_take(call, work: Path, tmp_path: Path) -> None:
-    words = (work / 'dense', '-o', tmp_path / 'out', '--shape', 1, '--repeats', 2, '--json')
+    words = (work / 'dense', '-o', tmp_path / 'out', '--shape', 4, 8, 8, '--repeats', 2, '--json')
     (run,) = json.loads(call('report', *words))['runs']
     assert '--shape' in run['notes'][0]
     assert 'macs' not in run

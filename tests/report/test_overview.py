@@ -105,4 +105,5 @@ def test_parts_of_a_loss():
 
 def test_one_run_has_nothing_to_trade_off():
     assert trade_offs([run('a', 90.0, 4)], 'top1') == []
-    assert curves([run('a', 90.0, 4, trained=False)], None) == []
+    nothing = [run('a', 90.0, 4, trained=False)] * 2
+    assert curves(nothing, None) == trade_offs(nothing, None) == []
