@@ -203,7 +203,8 @@ def _fisher(name: str, divisor: int) -> nn.Module:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == 'fix_subnet'
     )
     model = dense_of(name)
-    units = DependencyAnalyzer().analyze(model).units
+    where = dict(include=PARTS[name]) if name in PARTS else {}
+    units = DependencyAnalyzer(**where).analyze(model).units
     by_layer = {key.split('_(')[0]: unit for key, unit in units.items()}
     chosen = {}
     for key, width in widths.items():

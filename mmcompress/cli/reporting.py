@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -26,7 +27,7 @@ from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.checkpoint import check_fits, load_checkpoint_file, load_into
 from mmcompress.core.export.export import FILES, INT8_FILES, ONNX_FILE, dense_config
 from mmcompress.core.export.onnx import OnImages
-from mmcompress.core.export.static import dense_part, to_static
+from mmcompress.core.export.static import dense_part, is_sub_model, to_static
 from mmcompress.core.probe.demo_inputs import demo_batch
 from mmcompress.core.probe.probe import seeded
 from mmcompress.report.drawing import png
@@ -34,7 +35,7 @@ from mmcompress.report.latency import compare_latency
 from mmcompress.report.layer_table import add_times, layer_figures, layers_before_and_after
 from mmcompress.report.models import report as count
 from mmcompress.report.onnx_files import RUNTIMES, compare_files
-from mmcompress.report.overview import curves, interval, trade_offs
+from mmcompress.report.overview import curves, interval, loss_parts, trade_offs
 from mmcompress.report.page import page
 from mmcompress.report.progress import progress_figures, read_progress
 from mmcompress.report.runs import Run, find_runs, main_metric, read_run
@@ -154,8 +155,10 @@ def build(run: Run, row: dict[str, Any], shape: Sequence[int] | None) -> Network
     preprocessor = cfg.get('data_preprocessor')
     if 'architecture' in cfg.model:
         dense = build_architecture(dense_config(cfg), preprocessor)
-    elif run.config is None:
+    elif is_sub_model(cfg.model):
+        # An export, alone or trained on.
         dense = build_architecture(dense_part(cfg.model), preprocessor)
+        static = static or model
     else:
         dense = model or build_model(cfg)
         static = model
@@ -207,6 +210,7 @@ def measure(row: dict[str, Any], networks: Networks) -> None:
 
 def diagnose(row: dict[str, Any], networks: Networks) -> None:
     """Put the figures of the method itself into a run's row."""
+    row['figures'] += loss_parts(row)
     if any(Path(row['folder']).glob(f'*/{PROGRESS}')):
         row['figures'] += progress_figures(read_progress(row['folder']))
     if networks.algorithm is not None:
@@ -218,7 +222,10 @@ def dense_start(cfg: Config) -> dict[str, Any] | None:
     path = cfg.get('load_from')
     if not path or not Path(path).is_file():
         return None
-    state = load_checkpoint_file(path)['state_dict']
+    try:
+        state = load_checkpoint_file(path)['state_dict']
+    except CompressionError:
+        return None  # it is another file by now
     inner = any(key.startswith(INNER) for key in state)
     return None if inner else state
 
@@ -307,16 +314,21 @@ def time_group(
             )
             add_times(row['layers'], calls[''], calls[row['name']], images, repeats)
             row['figures'] += layer_figures(row['layers'])
-    for row in (dense, *(row for row, _ in group)):
-        is_dense = row['method'] == 'dense'
-        time = times.get('' if is_dense else row['name'])
-        if time is not None:
-            found = dict(ms=time['median_ms'], iqr_ms=time['iqr_ms'])
-            if not is_dense:
-                found |= dict(ratio=time['ratio'], ratio_iqr=time['ratio_iqr'])
-            row['latency'] = dict(torch=found)
-            row['latency_ms'] = time['median_ms']
+    put_time(dense, times[''], is_dense=True)
+    for row, networks in group:
+        if networks.static is not None:
+            is_dense = networks.static is networks.dense
+            put_time(row, times['' if is_dense else row['name']], is_dense)
     time_files([row for row, _ in group], images, repeats)
+
+
+def put_time(row: dict[str, Any], time: dict[str, Any], is_dense: bool) -> None:
+    """Put the time in torch into a row; that of a compact network with its share of the dense."""
+    found = dict(ms=time['median_ms'], iqr_ms=time['iqr_ms'])
+    if not is_dense:
+        found |= dict(ratio=time['ratio'], ratio_iqr=time['ratio_iqr'])
+    row['latency'] = dict(torch=found)
+    row['latency_ms'] = time['median_ms']
 
 
 def add_samples(rows: list[dict[str, Any]], built: Sequence[Networks | None], count: int) -> None:
@@ -409,8 +421,8 @@ def write(report: dict[str, Any], out: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         stage = Path(scratch)
         (stage / PAGE).write_text(page(report), encoding='utf-8')
-        plain = with_plain_figures(report, stage / PICTURES)
-        text = json.dumps(plain, indent=1, default=float)
+        plain = finite(with_plain_figures(report, stage / PICTURES))
+        text = json.dumps(plain, indent=1, allow_nan=False)
         (stage / JSON).write_text(text + '\n', encoding='utf-8')
         (out / PICTURES).mkdir(parents=True, exist_ok=True)
         for old in (out / PICTURES).glob('*.png'):
@@ -450,6 +462,18 @@ def with_plain_figures(report: dict[str, Any], folder: Path) -> dict[str, Any]:
         if 'samples' in run:
             runs[-1]['samples'] = pictures(run['samples'], prefix)
     return dict(report, runs=runs, figures=plain(report['figures'], ''))
+
+
+def finite(value: Any) -> Any:
+    """The same in types that JSON has; numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, (str, bool, int, type(None))):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def slug(name: str) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcompress.core.base.figure import Figure, Series
-from mmcompress.core.checks import is_number
 
 from .plot import THEMES, Theme
 
@@ -177,7 +176,7 @@ def _lines(axes: Axes, figure: Figure) -> None:
         )
         if series.low and series.high and not many:
             axes.fill_between(series.x, series.low, series.high, alpha=0.18, **style)
-    if figure.log:
+    if _is_log(figure):
         axes.set_yscale('log')
     if all(isinstance(x, int) for series in figure.series for x in series.x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -295,14 +294,17 @@ def _dress(axes: Axes, figure: Figure, colors: Theme) -> None:
         which='both', colors=colors.muted, labelcolor=colors.ink, labelsize=TEXT - 1, length=3
     )
     axes.tick_params(which='minor', length=0)
-    if figure.log and figure.kind == 'lines':
+    if figure.kind == 'lines' and _is_log(figure):
         _plain_numbers(axes.yaxis)
     if figure.kind != 'image':
         axes.grid(color=colors.grid, linewidth=0.7, axis='x' if figure.kind == 'bars' else 'both')
         axes.set_axisbelow(True)
-        numbers = [y for series in figure.series for y in series.y if is_number(y)]
-        if figure.kind == 'lines' and figure.log and numbers and min(numbers) <= 0:
-            axes.set_yscale('symlog', linthresh=min([n for n in numbers if n > 0], default=1))
+
+
+def _is_log(figure: Figure) -> bool:
+    """Whether curves are on a logarithmic axis: not where some are at or below 0."""
+    numbers = [y for series in figure.series for y in series.y if math.isfinite(y)]
+    return figure.log and min(numbers, default=0) > 0
 
 
 def _plain_numbers(axis: Any) -> None:

@@ -116,13 +116,21 @@ def curves(runs: Sequence[dict[str, Any]], metric: str | None) -> list[Figure]:
     return figures
 
 
+def loss_parts(run: dict[str, Any]) -> list[Figure]:
+    """A figure of what the loss of a run is made of, if it has several parts."""
+    losses = {k: v for k, v in (run['history'] or {}).get('losses', {}).items() if k != 'loss'}
+    if len(losses) < 2 and not any(name.startswith('loss_') for name in losses):
+        return []
+    series = [Series(name, **curve) for name, curve in losses.items()]
+    note = 'Each as it is added to the others, with its weight.'
+    return [Figure('losses', 'Parts of the loss', 'lines', 'iteration', 'loss', series, note, True)]
+
+
 def trade_offs(runs: Sequence[dict[str, Any]], metric: str | None) -> list[Figure]:
     """Figures of the metric against each cost, with the Pareto front."""
     figures = []
     for key, (title, axis, unit) in COSTS.items():
-        known = [
-            run for run in runs if run.get(key) and (run.get('metric') or {}).get('name') == metric
-        ]
+        known = [run for run in runs if run.get(key) and _has(run, metric)]
         if len(known) < 2:
             continue
         points = [(run[key] / unit, run['metric']['value']) for run in known]
@@ -151,3 +159,9 @@ def trade_offs(runs: Sequence[dict[str, Any]], metric: str | None) -> list[Figur
 
 def _ends(interval: Sequence[float] | None) -> tuple[list[float] | None, list[float] | None]:
     return (None, None) if interval is None else ([interval[0]], [interval[1]])
+
+
+def _has(run: dict[str, Any], metric: str | None) -> bool:
+    """Whether a run has a value of a metric; one of a training that diverged is none."""
+    found = run.get('metric')
+    return found is not None and found['name'] == metric and math.isfinite(found['value'])

@@ -14,6 +14,7 @@ from mmcompress.core.base.units_file import load_json
 from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.export.export import FILES
+from mmcompress.core.export.static import contents_of
 
 #: The file that mmengine's visualizer writes, below the work dir.
 SCALARS = '*/vis_data/scalars.json'
@@ -23,6 +24,9 @@ CLOCK = ('epoch', 'iter', 'step', 'time', 'data_time', 'memory')
 LESS = ('loss', 'error', 'err', 'nme', 'epe', 'mae', 'mse', 'rmse', 'niqe', 'lpips')
 #: How far below a folder trainings are looked for.
 DEPTH = 3
+
+#: A work dir and the export of what was trained there; of an export that is alone, it twice.
+Pair = tuple[Path, Path | None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def find_runs(folders: Sequence[str | Path]) -> list[Run]:
     Raises:
         CompressionError: If there is no such folder, or nothing in it.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Pair, Pair] = {}
     for given in map(Path, folders):
         if not given.is_dir():
             raise CompressionError(f'work_dir: there is no folder {str(given)!r}')
@@ -66,10 +70,14 @@ def find_runs(folders: Sequence[str | Path]) -> list[Run]:
                 f'work_dir: {str(given)!r} has neither {SCALARS}, which trainings write, nor '
                 f'{" and ".join(FILES)}, which exports write; nor has a folder in it'
             )
-        for folder in below:
-            found.setdefault(folder.resolve(), folder)
-    names = short_names([list(folder.parts) for folder in found])
-    return [_run(name, folder) for name, folder in zip(names, found.values(), strict=True)]
+        for folder, export in below:
+            whole = folder.resolve(), None if export is None else export.resolve()
+            found.setdefault(whole, (folder, export))
+    works = [folder for folder, _ in found]
+    # Of several exports of one training each has a name of its own.
+    paths = [export if export and works.count(work) > 1 else work for work, export in found]
+    names = short_names([list(path.parts) for path in paths])
+    return [_run(name, *pair) for name, pair in zip(names, found.values(), strict=True)]
 
 
 def is_export(folder: Path) -> bool:
@@ -137,33 +145,36 @@ def less_is_better(metric: str) -> bool:
     return any(word in LESS for word in words)
 
 
-def _search(folder: Path, depth: int) -> Iterator[Path]:
-    """The work dirs and exports in a folder; an export belongs to the work dir above it."""
-    if _trained(folder) or is_export(folder):
-        # Its export, if it is that of a training.
+def _search(folder: Path, depth: int) -> Iterator[Pair]:
+    """The work dirs in a folder, each with its export; and exports that are alone."""
+    if _trained(folder):
+        yield folder, _export_of(folder)
+    elif is_export(folder):
         above = folder.parent
-        yield above if is_export(folder) and _trained(above) else folder
+        yield (above if _trained(above) else folder), folder
     elif depth:
         for child in sorted(path for path in folder.iterdir() if path.is_dir()):
             yield from _search(child, depth - 1)
+
+
+def _export_of(folder: Path) -> Path | None:
+    """The export in a work dir: that of the usual name, or else the first."""
+    children = sorted(path for path in folder.iterdir() if path.is_dir())
+    places = [folder / 'export', folder, *children]
+    return next((path for path in places if is_export(path)), None)
 
 
 def _trained(folder: Path) -> bool:
     return any('iter' in row for file in folder.glob(SCALARS) for row in _rows(file))
 
 
-def _run(name: str, folder: Path) -> Run:
+def _run(name: str, folder: Path, export: Path | None) -> Run:
     if not _trained(folder):
-        return Run(name, folder, export=folder)
+        return Run(name, folder, export=export)
     configs = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    exports = [path for path in (folder / 'export', folder) if is_export(path)]
-    return Run(
-        name,
-        folder,
-        configs[-1] if configs else None,
-        _last_checkpoint(folder),
-        exports[0] if exports else None,
-    )
+    if is_export(folder):  # which has a config of its own
+        configs = [path for path in configs if path.name != FILES[1]]
+    return Run(name, folder, configs[-1] if configs else None, _last_checkpoint(folder), export)
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -261,6 +272,9 @@ def method_of(run: Run) -> str:
         raise CompressionError(
             f'work_dir: {str(run.config)!r} cannot be read: {reason[:200]}'
         ) from None
+    if 'fix_subnet' in model:
+        # An exported network that was trained on.
+        return str(contents_of(model['fix_subnet']).get('method', 'dense'))
     return str(model['type']).rpartition('.')[2] if 'architecture' in model else 'dense'
 
 

@@ -115,6 +115,22 @@ def test_an_export_that_was_moved(tool: ModuleType, work: Path, tmp_path: Path) 
     assert not (tmp_path / 'out' / 'figures' / 'old.png').exists()
 
 
+def test_an_export_that_was_trained_on(tool: ModuleType, work: Path, tmp_path: Path) -> None:
+    """It is no dense network."""
+    exported = work / '<b>&slim' / 'export'
+    tool.succeed(
+        'train', exported / 'compact.py', '--work-dir', tmp_path / 'more',
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=128',
+        'val_dataloader.dataset.indices=50', f'load_from={exported / "compact.pth"}',
+    )  # fmt: skip
+    words = ('report', tmp_path / 'more', '-o', tmp_path / 'out', '--repeats', 2, '--json')
+    dense, more = json.loads(tool.succeed(*words))['runs']
+    assert (dense['method'], dense['history']) == ('dense', None)
+    assert more['method'] != 'dense'
+    assert more['macs'] < dense['macs'] == more['dense']['macs']
+    assert [p['name'] for p in more['samples'][0]['panels']] == ['ground truth', 'compact']
+
+
 @pytest.mark.parametrize(
     ('words', 'key'),
     [
@@ -145,8 +161,20 @@ def test_a_run_that_cannot_be_built(call, work: Path, tmp_path: Path) -> None:
     assert other['macs'] > 0
 
 
+def test_a_training_that_diverged(call, work: Path, tmp_path: Path) -> None:
+    """JSON has no NaN."""
+    shutil.copytree(work / 'dense', tmp_path / 'run')
+    log = next((tmp_path / 'run').glob('*/vis_data/scalars.json'))
+    log.write_text(re.sub(r'"loss": [^,}]*', '"loss": NaN', log.read_text()))
+    words = (tmp_path / 'run', '-o', tmp_path / 'out', '--repeats', 2)
+    call('report', *words)
+    text = (tmp_path / 'out' / 'report.json').read_text()
+    report = json.loads(text, parse_constant=pytest.fail)
+    assert set(report['runs'][0]['history']['losses']['loss']['y']) == {None}
+
+
 def test_an_image_that_the_network_cannot_take(call, work: Path, tmp_path: Path) -> None:
-    words = (work / 'dense', '-o', tmp_path / 'out', '--shape', 1, '--repeats', 2, '--json')
+    words = (work / 'dense', '-o', tmp_path / 'out', '--shape', 4, 8, 8, '--repeats', 2, '--json')
     (run,) = json.loads(call('report', *words))['runs']
     assert '--shape' in run['notes'][0]
     assert 'macs' not in run

@@ -1,5 +1,6 @@
 """report/drawing.py: figures as PNG, and as SVG without colours of its own."""
 
+import math
 import re
 import xml.etree.ElementTree as ET
 
@@ -70,9 +71,14 @@ def test_many_series_share_one_entry_of_the_legend():
     assert f'{MOST_NAMED + 1} layers' in svg(figure('lines', names=names))
 
 
-def test_an_unknown_kind():
-    with pytest.raises(ValueError, match='pie'):
-        Figure('some', 'Some', 'pie', '', '')
+@pytest.mark.parametrize('log', [False, True])
+@pytest.mark.parametrize(
+    'values', [[1.0, math.nan, 2.0], [math.nan] * 3, [0.0, 0.0, -1.0], [math.inf] * 3]
+)
+def test_numbers_of_a_training_that_diverged(values, log, tmp_path):
+    drawn = Figure('some', 'Some', 'lines', 'x', 'y', [Series('a', [1, 2, 3], values)], log=log)
+    png(drawn, tmp_path / 'some.png')
+    ET.fromstring(svg(drawn))
 
 
 def test_a_front(tmp_path):

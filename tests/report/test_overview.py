@@ -5,7 +5,14 @@ import random
 
 import pytest
 
-from mmcompress.report.overview import curves, interval, pareto_front, trade_offs, wilson
+from mmcompress.report.overview import (
+    curves,
+    interval,
+    loss_parts,
+    pareto_front,
+    trade_offs,
+    wilson,
+)
 
 
 def beaten(point, others, less):
@@ -81,6 +88,22 @@ def test_figures_over_all_runs():
     assert 'low' not in macs.as_dict()['series'][1]
 
 
+def test_a_training_that_diverged_is_not_compared():
+    runs = [run('a', 90.0, 4), run('b', math.nan, 1), run('c', 80.0, 3)]
+    (macs,) = trade_offs(runs, 'top1')
+    assert [series.name for series in macs.series] == ['a', 'c']
+
+
+def test_parts_of_a_loss():
+    plain = run('a', 90.0, 4)
+    assert loss_parts(plain) == []
+    plain['history']['losses']['loss_extra'] = dict(x=[1, 2], y=[0.3, 0.2])
+    (figure,) = loss_parts(plain)
+    assert [series.name for series in figure.series] == ['loss_extra']
+    assert loss_parts(run('a', 90.0, 4, trained=False)) == []
+
+
 def test_one_run_has_nothing_to_trade_off():
     assert trade_offs([run('a', 90.0, 4)], 'top1') == []
-    assert curves([run('a', 90.0, 4, trained=False)], None) == []
+    nothing = [run('a', 90.0, 4, trained=False)] * 2
+    assert curves(nothing, None) == trade_offs(nothing, None) == []

@@ -95,6 +95,23 @@ def test_a_training_and_its_export_are_one_run(tmp_path):
     assert (read['name'], read['method'], read['file_bytes']) == ('a', 'Some', 5)
 
 
+def test_exports_of_other_names(tmp_path):
+    write(tmp_path / 'a', ROWS)
+    (tmp_path / 'a' / 'net.py').write_text('model = dict()')
+    export(tmp_path / 'a' / 'half')
+    assert find_runs([tmp_path])[0].export == tmp_path / 'a' / 'half'
+    export(tmp_path / 'a' / 'whole')
+    both = find_runs([tmp_path / 'a' / 'whole', tmp_path / 'a' / 'half'])
+    assert [run.name for run in both] == ['whole', 'half']
+    assert [run.export.name for run in both] == ['whole', 'half']
+    assert all(run.folder == tmp_path / 'a' for run in both)
+    # In the work dir itself.
+    for name in ('compact.pth', 'compact.py', 'fix_subnet.json'):
+        (tmp_path / 'a' / 'half' / name).rename(tmp_path / 'a' / name)
+    (run,) = find_runs([tmp_path])
+    assert (run.export, run.config.name) == (tmp_path / 'a', 'net.py')
+
+
 def test_an_export_alone(tmp_path):
     export(tmp_path / 'moved', method='Some')
     (run,) = find_runs([tmp_path / 'moved'])

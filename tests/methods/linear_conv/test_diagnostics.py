@@ -33,6 +33,7 @@ def test_figures_of_the_layers():
     op = LinearConv2d(nn.Conv2d(4, 6, 3), variant='linear')
     sparse = LinearConv2d(nn.Conv2d(4, 6, 3), variant='sparse', target_sparsity=0.5)
     sparse.mask[..., 0] = False
+    assert op.rank == op.num_primary == 3
     histogram, layers, sparsity = figures(dict(a=op, b=sparse))
     assert sum(histogram.series[0].y) == 6
     assert len(histogram.series[0].x) == len(histogram.series[0].y) + 1
