@@ -74,9 +74,13 @@ def test_budget_of_a_library_s_dense_config(tool: ModuleType, tmp_path: Path) ->
     for unit in units.values():
         assert unit['choice'] * unit['init_args']['num_channels'] % 8 == 0
     method = 'configs/_base_/methods/dcff_r18.py'
-    option = f'model.target_pruning_ratio={path}'
+    # The method file would round to multiples of 16.
+    options = (
+        f'model.target_pruning_ratio={path}',
+        'model.mutator_cfg.channel_unit_cfg.default_args.divisor=1',
+    )
     back = tool.succeed(
-        'get_channel_units', dense, '--compress', method, '--choice', '--cfg-options', option
+        'get_channel_units', dense, '--compress', method, '--choice', '--cfg-options', *options
     )
     assert json.loads(back) == {name: unit['choice'] for name, unit in units.items()}
 
