@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,41 +87,72 @@ def conv_times(
     Returns:
         By name of the model and part (:data:`PARTS`), ``float[repeats]``.
     """
-    rounds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    parts = {
+        name: {module: part for module, layer in model.named_modules() if (part := _part(layer))}
+        for name, model in models.items()
+    }
+    none = np.zeros(repeats)
+    return {
+        name: {part: times.get(part, none) for part in PARTS}
+        for name, times in times_within(models, parts, images, repeats, warmup, threads).items()
+    }
+
+
+def times_within(
+    models: Mapping[str, nn.Module],
+    labels: Mapping[str, Mapping[str, str]],
+    images: Any,
+    repeats: int = 30,
+    warmup: int = 2,
+    threads: int | None = None,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Seconds that modules take within the forward pass of each model, models in turn.
+
+    Args:
+        models: Functions of the images, by name, on the CPU.
+        labels: For each of them, what modules count as, by their names in the model.
+        images: As the models take them.
+        repeats: Timed rounds.
+        warmup: Rounds before those.
+        threads: CPU threads; None leaves them alone.
+
+    Returns:
+        By model and label, ``float[repeats]``; modules of one label, and a module that runs several
+        times, have the sum.
+    """
+    rounds: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in models}
     with measuring(*models.values(), threads=threads):
         for number in range(warmup + repeats):
             for name, model in models.items():
-                with _clocks(model) as spent:
+                with _clocks(model, labels[name]) as spent:
                     model(images)
-                for part in PARTS if number >= warmup else ():
-                    rounds[name][part].append(spent[part])
+                for label, seconds in spent.items() if number >= warmup else ():
+                    rounds[name][label].append(seconds)
     return {
-        name: {part: np.array(values) for part, values in parts.items()}
-        for name, parts in rounds.items()
+        name: {label: np.array(values) for label, values in own.items()}
+        for name, own in rounds.items()
     }
 
 
 @contextmanager
-def _clocks(model: nn.Module) -> Iterator[dict[str, float]]:
-    spent = dict.fromkeys(PARTS, 0.0)
-    begun = 0.0
+def _clocks(model: nn.Module, labels: Mapping[str, str]) -> Iterator[dict[str, float]]:
+    spent = dict.fromkeys(labels.values(), 0.0)
+    begun: dict[nn.Module, float] = {}
 
-    def start(*_: Any) -> None:
-        nonlocal begun
-        begun = time.perf_counter()
+    def start(module: nn.Module, *_: Any) -> None:
+        begun[module] = time.perf_counter()
 
-    def stop(part: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            spent[part] += time.perf_counter() - begun
+    def stop(label: str) -> Callable[..., None]:
+        def hook(module: nn.Module, *_: Any) -> None:
+            spent[label] += time.perf_counter() - begun[module]
 
         return hook
 
     hooks = []
-    for module in model.modules():
-        part = _part(module)
-        if part:
-            hooks += [module.register_forward_pre_hook(start)]
-            hooks += [module.register_forward_hook(stop(part))]
+    for name, label in labels.items():
+        module = model.get_submodule(name)
+        hooks += [module.register_forward_pre_hook(start)]
+        hooks += [module.register_forward_hook(stop(label))]
     try:
         yield spent
     finally:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,7 @@ from mmcompress.core.layers.narrow import channels_of, is_convolution
 from mmcompress.core.layers.partial_add import name_before
 
 from .complexity import macs_of_layers
-from .latency import measuring
+from .conv_timer import times_within
 
 #: Forms of a layer that has become other layers.
 SAME, NARROWER, FACTORED, GONE = 'as it was', 'narrower', 'factored', 'merged into another'
@@ -117,47 +114,13 @@ def layer_times(
     Returns:
         By model and layer; a layer that runs several times has the sum.
     """
-    rounds: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in models}
-    with measuring(*models.values()):
-        for number in range(2 + repeats):
-            for name, model in models.items():
-                with _clocks(model, names[name]) as spent:
-                    model(images)
-                for layer, seconds in spent.items() if number > 1 else ():
-                    rounds[name][layer].append(seconds)
-    return {
-        name: {layer: float(np.median(values)) * 1e3 for layer, values in layers.items()}
-        for name, layers in rounds.items()
+    labels = {
+        model: {module: layer for layer, module in own.items()} for model, own in names.items()
     }
-
-
-@contextmanager
-def _clocks(model: nn.Module, names: dict[str, str]) -> Iterator[dict[str, float]]:
-    spent = dict.fromkeys(names, 0.0)
-    begun: dict[str, float] = {}
-
-    def start(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            begun[name] = time.perf_counter()
-
-        return hook
-
-    def stop(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            spent[name] += time.perf_counter() - begun[name]
-
-        return hook
-
-    hooks = []
-    for name, module in names.items():
-        layer = model.get_submodule(module)
-        hooks += [layer.register_forward_pre_hook(start(name))]
-        hooks += [layer.register_forward_hook(stop(name))]
-    try:
-        yield spent
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return {
+        model: {layer: float(np.median(seconds)) * 1e3 for layer, seconds in times.items()}
+        for model, times in times_within(models, labels, images, repeats).items()
+    }
 
 
 def add_times(
