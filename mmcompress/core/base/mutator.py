@@ -27,6 +27,7 @@ class Mutator(BaseModule, ABC):
         units: Units by name, once :meth:`prepare_from_supernet` has run.
         refused: Why what was found stays dense, by name of the unit or layer. Of a reason that ends
             with names or numbers, the part in front of the colon is the same for all of its kind.
+        solution: What a budget came to, if one was solved.
         found: What a budget of time came to, for a checkpoint: ``ratios`` and ``forms``.
         divided: Why the parts of what was found are units instead, by its name.
         reorders_sums: Whether a static model takes sums in another order than the trained one:
@@ -49,6 +50,7 @@ class Mutator(BaseModule, ABC):
         self.units: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
         self.found: dict[str, Any] | None = None
+        self.solution: Any = None
         self.divided: dict[str, str] = {}
         self._given: Demo = None
 
@@ -56,6 +58,12 @@ class Mutator(BaseModule, ABC):
     def demo(self) -> Demo:
         """What the model is run on: as given, else the ``input_shape`` of :attr:`parse_cfg`."""
         return self.parse_cfg.get('input_shape') if self._given is None else self._given
+
+    @property
+    def demo_image(self) -> tuple[int, ...] | Example | None:
+        """:attr:`demo` as budgets take it: of a shape, that of one image."""
+        demo = self.demo
+        return demo if demo is None or isinstance(demo, Example) else tuple(demo)[1:]
 
     def run_on(self, demo: BatchShape | Example | None) -> None:
         """Say what the model is run on, before its units are found.

@@ -16,12 +16,11 @@ from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.deploy import blocks_follow
 from mmcompress.core.layers.narrow import channels_of, is_narrowable, is_pass_through
-from mmcompress.core.probe.example import Example
 from mmcompress.registry import MODELS, TASK_UTILS
 
 from .analyzer import Analysis, fault_of, log_analysis
 from .config import ChannelRange, UnitConfig, narrow_layers
-from .solver import Solution, solve
+from .solver import solve
 from .unit import ChannelUnit
 
 
@@ -40,7 +39,6 @@ class ChannelMutator(Mutator):
         units: Units by name, in the order of the architecture's modules, once
             :meth:`prepare_from_supernet` has run.
         analysis: What the analyzer reported; ``None`` when the config gave the channels.
-        solution: What a budget came to.
     """
 
     key, parser = 'channel_unit_cfg', 'DependencyAnalyzer'
@@ -56,7 +54,6 @@ class ChannelMutator(Mutator):
         self.channel_unit_cfg.setdefault('type', self.unit_type)
         self.units: dict[str, Any]
         self.analysis: Analysis | None = None
-        self.solution: Solution | None = None
 
     def prepare_from_supernet(
         self, architecture: nn.Module, ratios: Any = None, budget: dict | None = None
@@ -151,15 +148,12 @@ class ChannelMutator(Mutator):
                     f'unit {name!r} keeps {unit["choice"]!r} by channel_unit_cfg.units, but '
                     'budget is to find keep ratios; remove one of the two'
                 )
-        shape = self.demo
-        configs = {name: unit.config for name, unit in self.units.items()}
-        if shape is not None and not isinstance(shape, Example):
-            shape = tuple(shape)[1:]
         if budget.found is not None:
             self.found = dict(budget.found)
             return keep_ratios(dict(budget.found['ratios']), self.units, f'{KEY}.found.ratios')
         search = solve if budget.latency is None else TASK_UTILS.get('mmcompress.solve_latency')
-        self.solution = search(architecture, configs, budget, shape)
+        configs = {name: unit.config for name, unit in self.units.items()}
+        self.solution = search(architecture, configs, budget, self.demo_image)
         print_log(f'budget: {self.solution}', logger='current')
         if budget.latency is not None:
             self.found = dict(ratios=dict(self.solution.ratios))

@@ -25,7 +25,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from mmcompress.core.base.budget import COSTS, KEY, NAMES, Budget, step_of
+from mmcompress.core.base.budget import AUTO, COSTS, KEY, NAMES, Budget, step_of
 from mmcompress.core.base.units_file import keep_ratios
 from mmcompress.core.errors import CompressionError, first_line
 from mmcompress.core.layers.narrow import channels_of, has_protocol, is_narrowable, is_pass_through
@@ -187,6 +187,39 @@ def _check_reach(
         )
 
 
+def allowed_widths(
+    units: Mapping[str, UnitConfig], budget: Budget, divisor: int | str
+) -> dict[str, list[int]]:
+    """The widths that a budget leaves each unit, ascending.
+
+    Args:
+        units: Units by name.
+        budget: With the limits.
+        divisor: That of the budget, or what stands for its ``'auto'``.
+
+    Raises:
+        CompressionError: If the limits leave a unit no width.
+    """
+    low = keep_ratios(budget.min_ratio, units, f'{KEY}.min_ratio', default=0.1)
+    high = keep_ratios(budget.max_ratio, units, f'{KEY}.max_ratio')
+    allowed: dict[str, list[int]] = {}
+    for name, unit in units.items():
+        dense = unit.num_channels
+        step = step_of(dense, unit.divisor, divisor, shrink=budget.divisor == AUTO)
+        allowed[name] = [
+            width
+            for width in [*range(step, dense, step), dense]
+            # 0.29 * 100 is 28.999999999999996 in floating point and means 29.
+            if low[name] * dense - 1e-6 <= width <= high[name] * dense + 1e-6
+        ]
+        if not allowed[name]:
+            raise CompressionError(
+                f'{KEY}: unit {name!r} has no width between min_ratio {low[name]:g} and '
+                f'max_ratio {high[name]:g} of its {dense} channels that is a multiple of {step}'
+            )
+    return allowed
+
+
 class _Steps:
     """The widths that units may have, and the order in which they are taken.
 
@@ -200,25 +233,7 @@ class _Steps:
 
     def __init__(self, units: Mapping[str, UnitConfig], budget: Budget) -> None:
         self.units = dict(units)
-        low = keep_ratios(budget.min_ratio, units, f'{KEY}.min_ratio', default=0.1)
-        high = keep_ratios(budget.max_ratio, units, f'{KEY}.max_ratio')
-        self.allowed: list[list[int]] = []
-        for name, unit in self.units.items():
-            dense = unit.num_channels
-            step = step_of(dense, unit.divisor, budget.divisor)
-            widths = [
-                width
-                for width in [*range(step, dense, step), dense]
-                # 0.29 * 100 is 28.999999999999996 in floating point and means 29.
-                if low[name] * dense - 1e-6 <= width <= high[name] * dense + 1e-6
-            ]
-            if not widths:
-                raise CompressionError(
-                    f'{KEY}: unit {name!r} has no width between min_ratio {low[name]:g} and '
-                    f'max_ratio {high[name]:g} of its {dense} channels that is a multiple of '
-                    f'{step}'
-                )
-            self.allowed.append(widths)
+        self.allowed = list(allowed_widths(units, budget, budget.divisor).values())
         self.lowest = [widths[0] for widths in self.allowed]
         self.highest = [widths[-1] for widths in self.allowed]
 

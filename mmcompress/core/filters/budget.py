@@ -9,13 +9,13 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
+from mmcompress.core.base.budget import KEY
 from mmcompress.core.checks import is_number
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.copying import copied
 
 from .unit import FilterUnit
 
-KEY = 'budget'
 #: Keep ratios are multiples of one part in so many.
 PARTS = 10_000
 

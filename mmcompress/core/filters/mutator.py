@@ -19,7 +19,7 @@ from mmcompress.core.base.units_file import keep_ratios, read_unit_config
 from mmcompress.core.errors import CompressionError, nearest
 from mmcompress.core.layers.copying import copied
 from mmcompress.core.layers.plain import Layers
-from mmcompress.core.probe.example import Demo, Example
+from mmcompress.core.probe.example import Demo
 from mmcompress.core.probe.shapes import Shapes, shapes_in
 from mmcompress.registry import MODELS, TASK_UTILS
 
@@ -70,9 +70,6 @@ class FilterMutator(Mutator):
         self.filter_unit_cfg.setdefault('type', self.unit_type)
         self.unit_args = dict(init=init, remember_dense=remember_dense)
         self.units: dict[str, Any]
-        self.solution: Any = None
-        # Forms that a budget of time has found to be the fastest, by layer.
-        self.solved_forms: dict[str, str] = {}
         self._own_args: dict[str, dict] = {}
 
     def prepare_from_supernet(
@@ -128,7 +125,6 @@ class FilterMutator(Mutator):
         """Keep ratios of units, by a budget; those that stay dense have 1."""
         if budget.found is not None:
             self.found = dict(budget.found)
-            self.solved_forms = dict(budget.found.get('forms', {}))
             return dict(budget.found['ratios'])
         for name, (_, given) in found.items():
             if 'choice' in given or given.get('init_args'):
@@ -149,15 +145,11 @@ class FilterMutator(Mutator):
                 units[name] = unit
             return units
 
-        shape: Any = self.demo
-        if shape is not None and not isinstance(shape, Example):
-            shape = tuple(shape)[1:]
         names = {name: layers for name, (layers, _) in found.items()}
         search = TASK_UTILS.get('mmcompress.solve_filter_latency')
-        self.solution = search(architecture, units_at, names, budget, shape)
+        self.solution = search(architecture, units_at, names, budget, self.demo_image)
         print_log(f'budget: {self.solution}', logger='current')
-        self.solved_forms = dict(self.solution.forms)
-        self.found = dict(ratios=dict(self.solution.ratios), forms=self.solved_forms)
+        self.found = dict(ratios=dict(self.solution.ratios), forms=dict(self.solution.forms))
         ratios: dict[str, float] = self.solution.ratios
         return ratios
 
@@ -218,7 +210,8 @@ class FilterMutator(Mutator):
             common = common_forms(ops.values())
             if len(common) == 1:
                 continue
-            solved = self.solved_forms.get(unit.layers[0])
+            # A budget of time has found which form is the fastest.
+            solved = (self.found or {}).get('forms', {}).get(unit.layers[0])
             if prefer == 'macs' and solved in common:
                 forms.update(dict.fromkeys(ops, solved))
                 continue
