@@ -140,7 +140,7 @@ def cross(rows: Rows, names: list[str], share: float = 0.6) -> None:
 
             def make(runtime: str = runtime) -> dict[str, Any]:
                 with Whole(model, runtime, 1, 1, SHAPES[name]) as whole:  # noqa: B023
-                    calls = {n: whole._call(one) for n, one in made.items()}  # noqa: B023
+                    calls = {n: whole.call(one) for n, one in made.items()}  # noqa: B023
                     found = whole.compare_all(calls, ROUNDS)
                 return dict(ratios={n: row['ratio'] for n, row in found.items()})
 

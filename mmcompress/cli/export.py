@@ -305,9 +305,10 @@ def slow_line(layers: dict) -> str:
     slow, runtime = layers['slow'], layers['runtime']
     if not slow:
         return f'no layer lost MACs without losing time in {runtime}'
-    more = f' and {len(slow) - 5} more' if len(slow) > 5 else ''
+    from mmcompress.latency.layers import some_of
+
     return (
-        f'MACs fell without their time in {runtime}: {", ".join(slow[:5])}{more}; widths in '
+        f'MACs fell without their time in {runtime}: {some_of(slow)}; widths in '
         "multiples of 16 mostly help (budget with divisor='auto')"
     )
 

@@ -20,6 +20,7 @@ from mmcompress.core.base.image_shape import (
     size_of_images,
 )
 from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
+from mmcompress.core.channels.config import UnitConfig
 from mmcompress.core.channels.solver import Solution, solve
 from mmcompress.core.errors import CompressionError
 from mmcompress.core.probe.example import LikelyShape
@@ -54,10 +55,8 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None, LikelySha
         args.budget = {key: _dict_or_value(key, value) for key, value in args.budget.items()}
     budget = None if args.budget is None else Budget.from_config(args.budget)
     cfg = load_config(args.config, args.compress, args.cfg_options)
-    if budget is not None and 'architecture' in cfg.model:
-        cfg.model.target_pruning_ratio = None
-        cfg.model.budget = args.budget
-        cfg.model.pop('target', None)
+    if args.budget is not None and 'architecture' in cfg.model:
+        give_budget(cfg, args.budget)
         count_budget_at_own_size(cfg)
         budget = None
     elif budget is not None and budget.input_shape is None:
@@ -66,6 +65,26 @@ def build(args: argparse.Namespace) -> tuple[nn.Module, Budget | None, LikelySha
     tell_plan(cfg, model, training_by_budget(args))
     size = size_of_images(cfg)
     return model, budget, None if size is None else LikelyShape((1, *size))
+
+
+def give_budget(cfg: Config, budget: dict[str, Any]) -> None:
+    """Let the algorithm of a config find its widths for a budget, in place."""
+    cfg.model.target_pruning_ratio = None
+    cfg.model.budget = budget
+    cfg.model.pop('target', None)
+
+
+def units_of(model: nn.Module, images: LikelyShape | None = None) -> dict[str, UnitConfig]:
+    """The channel units of a dense model.
+
+    Raises:
+        CompressionError: If it has none.
+    """
+    analysis = DependencyAnalyzer(input_shape=images).analyze(model)
+    log_analysis(analysis)
+    if not analysis.units:
+        raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
+    return analysis.units
 
 
 def _own_size(cfg: Config) -> tuple[int, int, int] | None:
@@ -86,11 +105,8 @@ def template(
             return mutator.choice_template, mutator.solution
         content = mutator.config_template(args.with_init_args, args.with_channel)
         return content, mutator.solution
-    analysis = DependencyAnalyzer(input_shape=images).analyze(model)
-    log_analysis(analysis)
-    units, ratios = analysis.units, dict.fromkeys(analysis.units, 1.0)
-    if not units:
-        raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
+    units = units_of(model, images)
+    ratios = dict.fromkeys(units, 1.0)
     solution = None
     if budget is not None:
         search = solve if budget.latency is None else solve_latency

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +9,18 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmcompress.core.base.budget import KEY, Budget
+from mmcompress.core.base.budget import Budget
 from mmcompress.core.base.build import build_model
-from mmcompress.core.channels.analyzer import DependencyAnalyzer, log_analysis
 from mmcompress.core.channels.solver import Solution
 from mmcompress.core.errors import CompressionError
-from mmcompress.latency.layers import without_their_time
+from mmcompress.latency.layers import some_of, without_their_time
 from mmcompress.latency.search import LatencySolution
 from mmcompress.latency.solve import only_shapes, only_times, solve_latency
-from mmcompress.latency.table import cached
+from mmcompress.latency.table import cached, write_json
 from mmcompress.latency.time_layers import SCHEMA
 from mmcompress.report.table import print_table, wide_console
+
+from .listing import give_budget, units_of
 
 #: Layers that a table on the terminal has, the slowest first.
 SHOWN = 20
@@ -34,17 +33,11 @@ def solved(cfg: Config, budget: Mapping[str, Any]) -> Any:
         CompressionError: If config or budget are wrong, or the budget can't be met.
     """
     if 'architecture' in cfg.model:
-        cfg.model.target_pruning_ratio = None
-        cfg.model[KEY] = dict(budget)
-        cfg.model.pop('target', None)
+        give_budget(cfg, dict(budget))
         model: Any = build_model(cfg)
         return model.mutator.solution
     model = build_model(cfg)
-    analysis = DependencyAnalyzer().analyze(model)
-    log_analysis(analysis)
-    if not analysis.units:
-        raise CompressionError(f'no channel unit of {type(model).__name__} can be narrowed')
-    return solve_latency(model, analysis.units, Budget.from_config(budget))
+    return solve_latency(model, units_of(model), Budget.from_config(budget))
 
 
 def make_table(cfg: Config, budget: dict[str, Any]) -> dict[str, Any]:
@@ -88,10 +81,7 @@ def write_shapes(cfg: Config, budget: dict[str, Any], path: str | Path) -> int:
     with only_shapes() as grids:
         solved(cfg, dict(budget, latency=1.0))
     layers = [dict(grid.layer, points=[list(pair) for pair in grid.points]) for grid in grids]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.{os.getpid()}')
-    aside.write_text(json.dumps(dict(schema=SCHEMA, layers=layers), indent=1), encoding='utf-8')
-    os.replace(aside, path)
+    write_json(dict(schema=SCHEMA, layers=layers), path)
     return sum(len(layer['points']) for layer in layers)
 
 
@@ -145,8 +135,7 @@ def show_times(solution: Solution) -> None:
         console.print(f'and {more} more; --json has all')
     slow = without_their_time(solution.layers)
     if slow:
-        others = f' and {len(slow) - 5} more' if len(slow) > 5 else ''
-        console.print(f'MACs fell without their time: {", ".join(slow[:5])}{others}')
+        console.print(f'MACs fell without their time: {some_of(slow)}')
 
 
 def _slowest(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from mmcompress.core.base.budget import AUTO, FAST, KEY, Budget, step_of
-from mmcompress.core.base.units_file import keep_ratios
+from mmcompress.core.base.budget import AUTO, FAST, KEY, Budget
 from mmcompress.core.channels.config import UnitConfig, narrow_units
-from mmcompress.core.channels.solver import Costs, Counted
+from mmcompress.core.channels.solver import Costs, Counted, allowed_widths
 from mmcompress.core.errors import CompressionError
 
 from .knapsack import LARGEST, STEPS, Cost, elimination_order
@@ -65,7 +64,7 @@ class ChannelProblem(Problem):
     @property
     def signature(self) -> Any:
         """What tells this problem from others."""
-        works = [(w.layer, w.names, w.ins, w.outs, w.calls, w.each) for w in self.works]
+        works = [(w.layer, w.names, w.ins, w.outs, w.each) for w in self.works]
         return works, {name: (u.num_channels, u.divisor) for name, u in self.units.items()}
 
     def prepare(self, table: TimeTable, begin: Callable[[int], None], advance: Any) -> None:
@@ -120,7 +119,7 @@ class ChannelProblem(Problem):
             rows.append(
                 dict(
                     layer=work.names[0],
-                    count=work.calls * len(work.names),
+                    count=len(work.names),
                     size=list(work.layer['size']),
                     kernel=list(work.layer['kernel']),
                     dense=[work.ins, work.outs],
@@ -145,25 +144,8 @@ class ChannelProblem(Problem):
 
     def _options(self) -> dict[str, list[int]]:
         """The widths that each unit may have."""
-        low = keep_ratios(self.budget.min_ratio, self.units, f'{KEY}.min_ratio', default=0.1)
-        high = keep_ratios(self.budget.max_ratio, self.units, f'{KEY}.max_ratio')
-        options = {}
-        for name, unit in self.units.items():
-            dense = unit.num_channels
-            step = step_of(dense, unit.divisor, self.divisor, self.budget.divisor == AUTO)
-            widths = [
-                width
-                for width in [*range(step, dense, step), dense]
-                if low[name] * dense - 1e-6 <= width <= high[name] * dense + 1e-6
-            ]
-            if not widths:
-                raise CompressionError(
-                    f'{KEY}: unit {name!r} has no width between min_ratio {low[name]:g} and '
-                    f'max_ratio {high[name]:g} of its {dense} channels that is a multiple of '
-                    f'{step}'
-                )
-            options[name] = few_of(widths, OPTIONS)
-        return options
+        allowed = allowed_widths(self.units, self.budget, self.divisor)
+        return {name: few_of(widths, OPTIONS) for name, widths in allowed.items()}
 
     def _lay_out(self) -> None:
         """Values of units; times, MACs and parameters of layers, by the options of their units."""

@@ -20,14 +20,13 @@ from mmcompress.core.probe.followers import norms_behind
 from mmcompress.core.probe.shapes import shapes_in
 
 from .search import Choice, Problem, value_of
-from .table import Grid, Layer, Point, TimeTable, key_of
-from .works import describe
+from .table import Grid, Layer, Point, Timed, TimeTable, grids_at
+from .works import describe, macs_of, output_size
 
 #: Keep ratios that a unit may have, besides staying dense.
 RATIOS = tuple(step / 20 for step in range(1, 20))
 #: The name of a unit that stays as it is, among its forms.
 DENSE = 'dense'
-Timed = list[tuple[Layer, Point]]
 
 
 @dataclass
@@ -107,7 +106,7 @@ class FilterProblem(Problem):
             weight = max(options[0].macs, 1.0)
             self.values[name] = [weight * value_of(min(option.ratio, 1)) for option in options]
             costs = dict(
-                time=np.array([self._time(option) for option in options]),
+                time=np.array([self.table.total(option.convs) for option in options]),
                 macs=np.array([option.macs for option in options]),
                 params=np.array([option.params for option in options]),
             )
@@ -125,12 +124,7 @@ class FilterProblem(Problem):
     def grids_at(self, divisor: Any) -> list[Grid]:
         """See the base; not grids but the points that may be built."""
         self.options = self._options()
-        points: dict[str, tuple[Layer, set[Point]]] = {}
-        for options in self.options.values():
-            for option in options:
-                for layer, pair in option.convs:
-                    points.setdefault(key_of(layer), (layer, set()))[1].add(pair)
-        return [Grid(layer, [], [], tuple(sorted(pairs))) for layer, pairs in points.values()]
+        return grids_at(option.convs for options in self.options.values() for option in options)
 
     def build(self, choice: Choice) -> nn.Module:
         """See the base."""
@@ -164,8 +158,8 @@ class FilterProblem(Problem):
                 count=len(self.names[name]),
                 form=option.form,
                 ratio=option.ratio,
-                dense_ms=self._time(self.options[name][0]),
-                ms=self._time(option),
+                dense_ms=self.table.total(self.options[name][0].convs),
+                ms=self.table.total(option.convs),
                 macs=option.macs / max(self.options[name][0].macs, 1.0),
             )
             for name, option in chosen.items()
@@ -213,14 +207,9 @@ class FilterProblem(Problem):
         """The convolutions of one layer, as often as it runs."""
         norm = layer in self.followed
         for size in self.seen.get(layer, []):
-            for described, pair, positions in walk(configs, tuple(size), norm):
-                option.convs.append((described, pair))
-                each = np.prod(described['kernel']) / described['groups']
-                many = 1 if described['depthwise'] else pair[1]
-                option.macs += float(each * pair[0] * many * positions)
-
-    def _time(self, option: _Option) -> float:
-        return sum(self.table.at(layer, pair) for layer, pair in option.convs)
+            work = [(layer, pair) for layer, pair, _ in walk(configs, tuple(size), norm)]
+            option.convs += work
+            option.macs += macs_of(work)
 
 
 def _config(conv: Any) -> dict[str, Any]:
@@ -274,8 +263,4 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _output(config: Mapping[str, Any], size: Sequence[int]) -> tuple[int, ...]:
     conv = _Conv(config)
-    described = describe(conv, (1, conv.in_channels, *size), False)
-    sides = (described[name] for name in ('kernel', 'stride', 'padding', 'dilation'))
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, *sides, strict=True)
-    )
+    return output_size(describe(conv, (1, conv.in_channels, *size), False))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from mmengine.logging import print_log
 from torch import nn
 
@@ -17,9 +16,9 @@ from mmcompress.core.probe.followers import norms_behind
 from mmcompress.core.probe.shapes import shapes_in
 from mmcompress.report.table import progress_bar
 
-from .filter_units import Timed, walk
-from .table import Grid, Layer, Point, TimeTable, alone, key_of
-from .works import describe, is_timed
+from .filter_units import walk
+from .table import Timed, TimeTable, alone, grids_at
+from .works import describe, is_timed, macs_of
 
 #: MACs fell without their time where the share of time saved is below this share of the MACs saved,
 #: of layers that lost this share of their MACs.
@@ -66,9 +65,9 @@ def layer_times(
                 layer=name,
                 dense=list(whole[0][1]),
                 kept=[works[0][0][1][0], works[-1][-1][1][1]],
-                dense_ms=_time(table, whole),
-                ms=sum(_time(table, work) for work in works),
-                macs=sum(_macs(work) for work in works) / max(_macs(whole), 1.0),
+                dense_ms=table.total(whole),
+                ms=sum(table.total(work) for work in works),
+                macs=sum(macs_of(work) for work in works) / max(macs_of(whole), 1.0),
             )
         )
     return rows
@@ -82,6 +81,12 @@ def without_their_time(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if row['macs'] < 1 - LOST and 1 - row['ms'] / row['dense_ms'] < SAVED * (1 - row['macs'])
     ]
     return [row['layer'] for row in sorted(slow, key=lambda row: -row['ms'])]
+
+
+def some_of(layers: Sequence[str], most: int = 5) -> str:
+    """Names of the first layers, and how many more there are."""
+    more = f' and {len(layers) - most} more' if len(layers) > most else ''
+    return f'{", ".join(layers[:most])}{more}'
 
 
 def fastest_forms(
@@ -126,7 +131,7 @@ def fastest_forms(
         _measure(table, [work for forms in found.values() for work in forms.values()])
     chosen: dict[str, str] = {}
     for name, forms in found.items():
-        times = {form: _time(table, work) for form, work in forms.items()}
+        times = {form: table.total(work) for form, work in forms.items()}
         chosen.update(dict.fromkeys(units[name], min(times, key=times.__getitem__)))
     _tell(chosen, table.runtime)
     return chosen
@@ -164,27 +169,7 @@ def _inside(name: str, layer: str) -> bool:
 
 
 def _measure(table: TimeTable, works: Sequence[Timed]) -> None:
-    points: dict[str, tuple[Layer, set[Point]]] = {}
-    for work in works:
-        for layer, pair in work:
-            points.setdefault(key_of(layer), (layer, set()))[1].add(pair)
+    grids = grids_at(works)
     with progress_bar() as bar:
-        task = bar.add_task('timing layers', total=sum(len(p) for _, p in points.values()))
-        grids = [Grid(layer, [], [], tuple(sorted(pairs))) for layer, pairs in points.values()]
+        task = bar.add_task('timing layers', total=sum(len(grid.points) for grid in grids))
         table.measure(grids, lambda: bar.advance(task))
-
-
-def _time(table: TimeTable, work: Timed) -> float:
-    return sum(table.at(layer, pair) for layer, pair in work)
-
-
-def _macs(work: Timed) -> float:
-    total = 0.0
-    for layer, (ins, outs) in work:
-        positions = 1.0
-        sides = ('size', 'kernel', 'stride', 'padding', 'dilation')
-        for size, k, s, p, d in zip(*(layer[name] for name in sides), strict=True):
-            positions *= (size + 2 * p - d * (k - 1) - 1) // s + 1
-        many = ins if layer['depthwise'] else ins * outs / layer['groups']
-        total += float(np.prod(layer['kernel']) * many * positions)
-    return total

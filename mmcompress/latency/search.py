@@ -253,7 +253,7 @@ class Search:
         """Networks are built and timed until one keeps to the budget and uses it up."""
         budget, layers = self.budget, self.problem.dense['time']
         with Whole(self.model, budget.runtime, budget.threads, budget.batch, self.shape) as whole:
-            dense_ms = whole.compare(self.model)['dense_ms']
+            dense_ms = whole.dense_ms()
             share = budget.latency_share(dense_ms)
             # Milliseconds of the layers, and the share of the dense network's time.
             seen = [(layers, 1.0)]

@@ -25,7 +25,7 @@ from mmcompress.version import __version__
 from .channel_units import ChannelProblem
 from .filter_units import FilterProblem
 from .search import LatencySolution, Search
-from .table import Grid, TimeTable, alone, cache_folder, cached
+from .table import Grid, TimeTable, alone, cache_folder, cached, write_json
 from .whole import check_runtime
 
 #: Part of what a kept solution is known by: raised where the search finds others.
@@ -142,7 +142,7 @@ def _solve(
         if solution is None:
             dense, size = counted.dense, counted.input_shape
             solution = Search(problem, model, budget, goals, table, dense, shape, size).run()
-            _write(kept, solution)
+            write_json(vars(solution), kept)
     return solution
 
 
@@ -245,10 +245,3 @@ def _read(path: Path) -> LatencySolution | None:
         return LatencySolution(**content)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _write(path: Path, solution: LatencySolution) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.{os.getpid()}')
-    aside.write_text(json.dumps(vars(solution)), encoding='utf-8')
-    os.replace(aside, path)

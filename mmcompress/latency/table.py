@@ -22,6 +22,8 @@ from .time_layers import FIXED, SCHEMA, Clock, head
 #: A layer without its widths, as ``time_layers`` describes it.
 Layer = dict[str, Any]
 Point = tuple[int, int]
+#: Layers with their channels.
+Timed = list[tuple[Layer, Point]]
 
 
 def key_of(layer: Mapping[str, Any]) -> str:
@@ -51,6 +53,15 @@ class Grid:
         if self.layer['depthwise']:
             return [*((out, out) for out in self.outs), *self.checks]
         return [*((i, o) for i in self.ins for o in self.outs), *self.checks]
+
+
+def grids_at(works: Iterable[Timed]) -> list[Grid]:
+    """What to time of layers whose channels are known: single points, each once."""
+    points: dict[str, tuple[Layer, set[Point]]] = {}
+    for work in works:
+        for layer, pair in work:
+            points.setdefault(key_of(layer), (layer, set()))[1].add(pair)
+    return [Grid(layer, [], [], tuple(sorted(pairs))) for layer, pairs in points.values()]
 
 
 class TimeTable:
@@ -156,6 +167,10 @@ class TimeTable:
         found = self.points[key_of(layer)].get(pair)
         return float(self.time(layer, *pair)) if found is None else found
 
+    def total(self, work: Timed) -> float:
+        """Milliseconds of some layers together, see :meth:`at`."""
+        return sum(self.at(layer, pair) for layer, pair in work)
+
     def errors(self, grids: Iterable[Grid]) -> list[float]:
         """How far interpolation is off where it was checked, relative to what was measured."""
         return [
@@ -166,9 +181,7 @@ class TimeTable:
         ]
 
     def save(self, path: str | Path) -> None:
-        """Write the table, aside first, so that no half of it is ever read."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the table; see :func:`write_json`."""
         layers = [
             dict(
                 zip(FIXED, json.loads(key), strict=True),
@@ -176,9 +189,7 @@ class TimeTable:
             )
             for key, points in self.points.items()
         ]
-        aside = path.with_name(f'.{path.name}.{os.getpid()}')
-        aside.write_text(json.dumps(dict(self.head, layers=layers), indent=1), encoding='utf-8')
-        os.replace(aside, path)
+        write_json(dict(self.head, layers=layers), Path(path))
 
     def _read(self, path: Path) -> None:
         key = f'table {str(path)!r}'
@@ -275,6 +286,14 @@ def _inside(values: np.ndarray, grid: Sequence[int]) -> None:
             f'a layer of {values.min():g} to {values.max():g} channels is outside of what was '
             f'timed, {grid[0]} to {grid[-1]}'
         )
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a file; under its name stands the whole one, or what stood there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'.{path.name}.{os.getpid()}')
+    aside.write_text(json.dumps(content, indent=1), encoding='utf-8')
+    os.replace(aside, path)
 
 
 # The files of this machine

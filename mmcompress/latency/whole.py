@@ -80,7 +80,7 @@ class Whole:
             self._mode = in_a_mode(dense, self.shape, lambda mode: self._runs(dense, mode))['mode']
         self._folder = tempfile.TemporaryDirectory()
         self._files = 0
-        self._dense = self._call(dense)
+        self._dense = self.call(dense)
 
     def __enter__(self) -> Whole:
         return self
@@ -93,6 +93,12 @@ class Whole:
     ) -> None:
         self._folder.cleanup()
 
+    def dense_ms(self) -> float:
+        """Milliseconds of the dense network."""
+        dense = dict(dense=self._dense)
+        (row,) = compare_latency(dense, self._images(), ROUNDS, 3, self.threads)
+        return float(row['median_ms'])
+
     def compare(self, model: nn.Module, rounds: int = ROUNDS) -> dict[str, float]:
         """Time a network against the dense one, in turn.
 
@@ -100,12 +106,12 @@ class Whole:
             ``ratio`` of the times and its interquartile range ``ratio_iqr``, ``ms`` and
             ``dense_ms``: medians.
         """
-        return self.compare_all(dict(model=self._call(model)), rounds)['model']
+        return self.compare_all(dict(model=self.call(model)), rounds)['model']
 
     def compare_all(
         self, calls: dict[str, Callable[[Tensor], Any]], rounds: int
     ) -> dict[str, dict[str, float]]:
-        """The same of several at once, that :meth:`_call` has made."""
+        """The same of several at once, that :meth:`call` has made."""
         rows = compare_latency(
             dict(dense=self._dense, **calls), self._images(), rounds, 3, self.threads
         )
@@ -129,7 +135,7 @@ class Whole:
         runtime = IN_TORCH.get(self.runtime)
         return images if runtime is None else laid_out(images, runtime)
 
-    def _call(self, model: nn.Module) -> Callable[[Tensor], Any]:
+    def call(self, model: nn.Module) -> Callable[[Tensor], Any]:
         """A network as a function of the images."""
         if self.runtime in SESSIONS:
             self._files += 1

@@ -17,17 +17,16 @@ from mmcompress.core.probe.example import Example
 from mmcompress.core.probe.followers import norms_behind
 from mmcompress.core.probe.shapes import shapes_in
 
-from .table import Layer, TimeTable
+from .table import Layer, Timed, TimeTable
 
 
 @dataclass
 class Work:
-    """Layers of a network that do the same, and how often they run.
+    """Layers of a network that do the same.
 
     Attributes:
         layer: Their shape, as :mod:`~mmcompress.latency.time_layers` describes it.
-        names: Names of the layers.
-        calls: How often one of them runs in a forward pass.
+        names: Names of the layers, once for every time that they run.
         ins: Dense input channels.
         outs: Dense output channels.
         each: Input and output channels of the layer by channel of a unit: ``{unit: (in, out)}``.
@@ -36,7 +35,6 @@ class Work:
 
     layer: Layer
     names: list[str]
-    calls: int
     ins: int
     outs: int
     each: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -45,14 +43,8 @@ class Work:
     @property
     def amounts(self) -> tuple[float, float]:
         """MACs and parameters by pair of input and output channel; depthwise, by channel."""
-        layer = self.layer
-        kernel = math.prod(layer['kernel'])
-        positions = 1
-        sides = ('size', 'kernel', 'stride', 'padding', 'dilation')
-        for size, k, s, p, d in zip(*(layer[name] for name in sides), strict=True):
-            positions *= (size + 2 * p - d * (k - 1) - 1) // s + 1
-        each = kernel * len(self.names) / layer['groups']
-        return each * positions * self.calls, each
+        each = math.prod(self.layer['kernel']) * len(self.names) / self.layer['groups']
+        return each * math.prod(output_size(self.layer)), each
 
     def pairs(self, ins: Any, outs: Any) -> Any:
         """What :attr:`amounts` are multiplied with."""
@@ -68,7 +60,25 @@ class Work:
 
     def time(self, table: TimeTable, kept: Mapping[str, Any]) -> np.ndarray:
         """Milliseconds of these layers in a forward pass where units keep some channels."""
-        return self.calls * len(self.names) * table.time(self.layer, *self.widths(kept))
+        return len(self.names) * table.time(self.layer, *self.widths(kept))
+
+
+def output_size(layer: Layer) -> tuple[int, ...]:
+    """Height and width of what a layer gives; nothing for a linear layer."""
+    sides = ('size', 'kernel', 'stride', 'padding', 'dilation')
+    return tuple(
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, s, p, d in zip(*(layer[name] for name in sides), strict=True)
+    )
+
+
+def macs_of(work: Timed) -> float:
+    """MACs of layers, for one image."""
+    total = 0.0
+    for layer, (ins, outs) in work:
+        each = math.prod(layer['kernel']) * math.prod(output_size(layer)) / layer['groups']
+        total += each * (ins if layer['depthwise'] else ins * outs)
+    return total
 
 
 def works_of(
@@ -114,7 +124,7 @@ def works_of(
             work = found.get(key)
             if work is None:
                 dense = {unit: units[unit].num_channels for unit in touched}
-                work = found[key] = Work(described, [], 1, ins, outs, shares, dense)
+                work = found[key] = Work(described, [], ins, outs, shares, dense)
             work.names.append(name)
     return list(found.values())
 
