@@ -1,4 +1,4 @@
-"""latency/filter_units.py: sizes and forms of bases within a time, by the clock of test_search."""
+"""latency/filter_units.py: sizes and forms of bases within a time, with a clock that is made up."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from mmcompress.latency.filter_units import walk
 from mmcompress.latency.layers import fastest_forms
 from mmcompress.latency.table import TimeTable
 
-from .test_search import SHAPE, Chain, clock, time_of  # noqa: F401
+from .made_up import SHAPE, Chain, time_of, time_of_network
 
 EXAMPLE = torch.zeros(1, *SHAPE)
 
@@ -24,7 +24,7 @@ def compressed(method, model=None, **budget):
     )  # fmt: skip
 
 
-def test_a_basis_keeps_to_a_budget_of_time(clock):  # noqa: F811
+def test_a_basis_keeps_to_a_budget_of_time(clock):
     algorithm = compressed('filter_basis', latency=0.75)
     found = algorithm.mutator.solution
     assert 0.7 <= found.measured <= 0.75
@@ -36,23 +36,7 @@ def test_a_basis_keeps_to_a_budget_of_time(clock):  # noqa: F811
     assert sum(p.numel() for p in static.parameters()) == found.reached['params']
 
 
-def time_of_network(model):
-    from mmcompress.core.layers.narrow import channels_of
-    from mmcompress.core.probe.shapes import shapes_in
-    from mmcompress.latency.works import describe
-
-    from .test_search import REST, SLOWER
-
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
-    seen = shapes_in(model, layers, (1, *SHAPE))
-    return REST + SLOWER * sum(
-        time_of(describe(layers[name], size, False), *channels_of(layers[name]))
-        for name, pairs in seen.items()
-        for size, _ in pairs
-    )
-
-
-def test_what_was_found_is_built_again_without_a_clock(clock, monkeypatch):  # noqa: F811
+def test_what_was_found_is_built_again_without_a_clock(clock, monkeypatch):
     first = compressed('filter_basis', latency=0.75)
     monkeypatch.setattr(time_layers, 'time_point', lambda *_: pytest.fail('timed'))
     monkeypatch.setenv('MMCOMPRESS_CACHE', '/nonexistent')
@@ -63,7 +47,7 @@ def test_what_was_found_is_built_again_without_a_clock(clock, monkeypatch):  # n
     assert forms[0] == forms[1] != {}
 
 
-def test_what_no_form_makes_faster(clock):  # noqa: F811
+def test_what_no_form_makes_faster(clock):
     """Layers of LinearConv are exported as they were: time stays, and no budget of it is met."""
     with pytest.raises(
         CompressionError, match=r'asks for 0.8 .* that can be reached .* is 1\.0000'
@@ -71,7 +55,7 @@ def test_what_no_form_makes_faster(clock):  # noqa: F811
         compressed('linear_conv', latency=0.8)
 
 
-def test_units_with_a_size_of_their_own(clock):  # noqa: F811
+def test_units_with_a_size_of_their_own(clock):
     with pytest.raises(CompressionError, match=r"'.*' has a size, but budget is to find sizes"):
         mmcompress.compress(
             Chain(), 'filter_basis', EXAMPLE, init='kaiming', budget=dict(latency=0.8),
@@ -82,7 +66,7 @@ def test_units_with_a_size_of_their_own(clock):  # noqa: F811
         )  # fmt: skip
 
 
-def test_the_faster_form_is_exported(clock):  # noqa: F811
+def test_the_faster_form_is_exported(clock):
     """Large bases are slower than dense layers: these are merged; small ones stay factored."""
     seen = set()
     for ratio in (0.95, 0.3):

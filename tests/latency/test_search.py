@@ -1,12 +1,6 @@
-"""latency/search.py, channel_units.py, filter_units.py, steps.py: with a clock that is made up.
-
-A layer takes time in proportion to its channels rounded up to multiples of 16, and a network some
-more than its layers: so what is right is known.
-"""
+"""latency/search.py, channel_units.py, steps.py, layers.py: with a clock that is made up."""
 
 import copy
-import itertools
-import math
 
 import pytest
 import torch
@@ -14,8 +8,6 @@ from torch import nn
 
 from mmcompress.core import CompressionError, DependencyAnalyzer
 from mmcompress.core.base.budget import Budget, step_of
-from mmcompress.core.layers.narrow import channels_of
-from mmcompress.core.probe.shapes import shapes_in
 from mmcompress.latency import solve as solving
 from mmcompress.latency import time_layers
 from mmcompress.latency.layers import layer_times, without_their_time
@@ -23,62 +15,9 @@ from mmcompress.latency.search import WITHIN, value_of
 from mmcompress.latency.solve import solve_latency
 from mmcompress.latency.steps import fast_multiple
 from mmcompress.latency.table import TimeTable
-from mmcompress.latency.whole import Whole
-from mmcompress.latency.works import describe, works_of
+from mmcompress.latency.works import works_of
 
-SHAPE = (3, 16, 16)
-#: How much longer a network takes than its layers do by themselves, and what else it does.
-SLOWER, REST = 1.4, 0.4
-
-
-def steps(width, step=16):
-    return math.ceil(width / step) * step
-
-
-def time_of(layer, ins, outs, step=16):
-    """Milliseconds of one layer."""
-    positions = math.prod(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(
-            *(layer[name] for name in ('size', 'kernel', 'stride', 'padding', 'dilation')),
-            strict=True,
-        )
-    )
-    each = math.prod(layer['kernel']) * positions * 1e-7
-    if layer['depthwise']:
-        return each * steps(outs, step)
-    return each * steps(ins, step) * steps(outs, step) / layer['groups']
-
-
-@pytest.fixture
-def clock(monkeypatch, tmp_path):
-    """The clock, and how many networks it has timed."""
-    timed = []
-
-    def whole(model):
-        layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
-        total = 0.0
-        for name, pairs in shapes_in(model, layers, (1, *SHAPE)).items():
-            for taken, _ in pairs:
-                total += time_of(describe(layers[name], taken, False), *channels_of(layers[name]))
-        return SLOWER * total + REST
-
-    def compare(self, model, rounds=1):
-        timed.append(model)
-        dense, own = whole(self.model), whole(model)
-        return dict(ratio=own / dense, ratio_iqr=0.0, ms=own, dense_ms=dense)
-
-    def begin(self, dense, *args):
-        self.model, self.part = dense, 'tensor'
-        self._folder = type('Nothing', (), dict(cleanup=lambda self: None))()
-
-    monkeypatch.setenv('MMCOMPRESS_CACHE', str(tmp_path / 'cache'))
-    monkeypatch.setattr(
-        time_layers, 'time_point', lambda layer, ins, outs, *_: time_of(layer, ins, outs)
-    )
-    monkeypatch.setattr(Whole, '__init__', begin)
-    monkeypatch.setattr(Whole, 'compare', compare)
-    return timed
+from .made_up import SHAPE, Chain, time_of
 
 
 class Blocks(nn.Module):
@@ -100,24 +39,6 @@ class Blocks(nn.Module):
         x = self.stem(x).relu()
         for block in self.blocks:
             x = (x + block(x)).relu()
-        return self.head(x)
-
-
-class Chain(nn.Module):
-    """Layers that follow each other, of different sizes."""
-
-    def __init__(self):
-        super().__init__()
-        widths = [3, 64, 128, 128, 256]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 1 + index % 2, 1)
-            for index, (a, b) in enumerate(itertools.pairwise(widths))
-        )
-        self.head = nn.Conv2d(256, 4, 1)
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = layer(x).relu()
         return self.head(x)
 
 
